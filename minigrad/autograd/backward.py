@@ -1,0 +1,128 @@
+"""The backward walk: from a result to every leaf it depends on, each operation once, newest first.
+
+An operation can only use what existed before it, so the order of creation, reversed, is a topological order: by
+the time an operation is reached, all gradients that flow into its output have been added up. The walk is a loop
+(no recursion limit), never enters a branch in which nothing is trainable, and drops saved arrays as it passes.
+"""
+from __future__ import annotations
+
+from minigrad import backend as _backend
+from minigrad.autograd.function import Function
+from minigrad.autograd.state import _debug
+from minigrad.autograd.tensor import Tensor
+
+
+def backward(root: Tensor, grad=None, retain_graph: bool = False) -> None:
+    """Add d root / d leaf · grad to the `.grad` of every leaf under `root`; see Tensor.backward."""
+    if not root.requires_grad:
+        raise RuntimeError("backward(): this tensor depends on nothing that requires a gradient. Was it computed under "
+                           "no_grad(), or is every parameter frozen?")
+    start = root if root._fn is None else root._fn
+    functions, uses = _reachable(start)
+    grads = {start: (_seed(root, grad), False)}     # node -> (gradient so far, may it be written into?)
+
+    if isinstance(start, Tensor):
+        _finish_leaf(start, *grads.pop(start))
+        return
+    for fn in functions:
+        gy, owned = grads.pop(fn)
+        for watcher in fn.watchers:
+            _tell(watcher(), gy)
+            owned = False                           # somebody else may now hold it
+        gxs = fn.gradients(gy, owned)
+        if _debug.get():
+            _debug.get().walked(fn, gy, owned, gxs)
+        for i, (edge, gx) in enumerate(zip(fn.edges, gxs, strict=True)):
+            if edge is None:
+                continue
+            _accumulate(grads, edge, gx, _is_fresh(gx, gy, owned, fn, gxs, i))
+            uses[edge] -= 1
+            if uses[edge] == 0 and isinstance(edge, Tensor):
+                _finish_leaf(edge, *grads.pop(edge))
+        if not retain_graph:
+            fn.release()
+
+
+def _reachable(start):
+    """Every operation under `start`, newest first, and how often each node is used. Raises before anything changes."""
+    uses, functions, stack = {start: 1}, [], [start]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, Tensor):
+            continue
+        if node.released:
+            raise RuntimeError(
+                f"backward(): this graph has been walked before, and {node.name} has dropped what it saved. Run the "
+                "forward pass again, or call the first backward with retain_graph=True")
+        functions.append(node)
+        for edge in node.edges:
+            if edge is None:
+                continue
+            if edge in uses:
+                uses[edge] += 1
+            else:
+                uses[edge] = 1
+                stack.append(edge)
+    functions.sort(key=lambda fn: fn.number, reverse=True)
+    return functions, uses
+
+
+def _seed(root: Tensor, grad):
+    """The gradient the walk starts from, checked."""
+    be = _backend.of(root.data)
+    if grad is None:
+        if root.data.size != 1:
+            raise RuntimeError(f"backward() on a tensor of shape {tuple(root.shape)}: only a scalar has a gradient of 1. "
+                               "Reduce it first (.sum(), .mean()), or pass grad= of the same shape")
+        return be.xp.ones(root.data.shape, dtype=root.data.dtype)
+    seed = grad.data if isinstance(grad, Tensor) else grad
+    if isinstance(seed, int | float):
+        seed = be.xp.full(root.data.shape, seed, dtype=root.data.dtype)
+    elif not be.owns(seed):
+        _backend.of(seed, root.data)                # an array of another backend: the error names both
+    if seed.shape != root.data.shape:
+        raise RuntimeError(f"backward(): grad has shape {tuple(seed.shape)}, the tensor {tuple(root.data.shape)}")
+    return seed if seed.dtype == root.data.dtype else seed.astype(root.data.dtype)
+
+
+def _accumulate(grads, node, gx, fresh) -> None:
+    """Add gx to the node's gradient without writing into an array that somebody else may hold."""
+    if node not in grads:
+        grads[node] = (gx, fresh)
+        return
+    so_far, owned = grads[node]
+    if owned:
+        so_far += gx
+        grads[node] = (so_far, True)
+    elif fresh:
+        gx += so_far
+        grads[node] = (gx, True)
+    else:
+        grads[node] = (so_far + gx, True)
+
+
+def _is_fresh(gx, gy, owned: bool, fn: Function, gxs, i: int) -> bool:
+    """Whether this operation has just made gx, so that nobody else can see it change."""
+    if gx is gy:
+        return owned and all(other is not gx for j, other in enumerate(gxs) if j != i)
+    if fn.override is not None or gx.ndim == 0 or getattr(gx, "base", None) is not None:
+        return False
+    return all(gx is not a for a in fn._saved) and all(gx is not other for j, other in enumerate(gxs) if j != i)
+
+
+def _finish_leaf(leaf: Tensor, gx, owned: bool) -> None:
+    """A leaf's gradient is complete: add it to `.grad` (never in place: the old array may be held) and tell."""
+    if leaf.grad is None:
+        leaf.grad = gx if owned else gx.copy()
+    else:
+        leaf.grad = leaf.grad + gx
+    for hook in leaf._hooks or ():
+        hook(leaf)
+
+
+def _tell(tensor: Tensor | None, gy) -> None:
+    """Show a watched result its gradient."""
+    if tensor is not None:
+        tensor.grad = gy.copy() if tensor.grad is None else tensor.grad + gy
+        for hook in tensor._hooks or ():
+            hook(tensor)

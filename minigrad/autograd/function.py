@@ -1,0 +1,158 @@
+"""Function: one differentiable operation, and everything that all of them have in common.
+
+An operation is two lines of calculus on raw arrays:
+
+    class Exp(Function):
+        '''y = eˣ;  gx = gy·y'''
+
+        def forward(self, x):
+            y = self.xp.exp(x)
+            self.save(y)
+            return y
+
+        def backward(self, gy):
+            (y,) = self.saved
+            return gy * y
+
+The base class does the rest once for all: it finds the backend, records the graph, sums a broadcast gradient
+back to its input's shape, and asserts that each gradient has the shape and the dtype of its input.
+"""
+from __future__ import annotations
+
+import itertools
+import re
+import weakref
+
+from minigrad import backend as _backend
+from minigrad.autograd.state import _debug, _grad_enabled
+from minigrad.autograd.tensor import Tensor
+
+_counter = itertools.count()
+
+
+class Function:
+    """One differentiable operation: options in the constructor, tensors in the call.
+
+    `forward(*arrays)` and `backward(gy)` see raw arrays. `self.needs[i]` says whether input i wants a gradient:
+    what it says no to need be neither saved nor computed. `backward` returns one gradient, or a tuple with None
+    where none is needed; a fresh array it returns is handed over, so it must not keep one. It may write into `gy`
+    when `self.owns_gy` is true.
+    """
+
+    registry: dict[str, type[Function]] = {}
+    options: tuple[str, ...] = ()                   # names of the attributes that a replaced forward is told about
+    is_view = False                                 # the output may share memory with input 0
+    override = None                                 # set by mg.override
+    forward_line = ""                               # set by mg.debug
+    owns_gy = False
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        cls.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
+        Function.registry[cls.name] = cls
+
+    def __call__(self, *inputs):
+        arrays = [x.data if isinstance(x, Tensor) else x for x in inputs]
+        self.be = be = _backend.of(*arrays)
+        self.xp = be.xp
+        if _grad_enabled.get():
+            self.needs = [isinstance(x, Tensor) and x._requires_grad for x in inputs]
+            self.recording = any(self.needs)
+        else:
+            self.needs, self.recording = [False] * len(inputs), False
+        self._inputs, self._saved, self._sources = inputs, (), ()
+        y = self.forward(*arrays) if self.override is None else self.override.run_forward(self, arrays)
+        out = Tensor(be.asarray(y))
+        first = inputs[0]
+        if self.is_view and isinstance(first, Tensor):
+            out._version, out._format = first._version, first._format
+        if self.recording:
+            self.number = next(_counter)
+            self.edges = [_edge(x) if need else None for x, need in zip(inputs, self.needs, strict=True)]
+            self.shapes = [getattr(a, "shape", ()) for a in arrays]
+            self.dtypes = [getattr(a, "dtype", None) for a in arrays]
+            self.out_shape, self.out_dtype = out.data.shape, out.data.dtype
+            self.watchers = ()
+            out._requires_grad, out._fn = True, self
+            if _debug.get():
+                _debug.get().recorded(self)
+        self._inputs = None
+        return out
+
+    def save(self, *arrays) -> None:
+        """Keep arrays for `backward`: an input by reference (its later in-place change is noticed), others by value."""
+        if not self.recording:
+            return
+        self._saved = arrays
+        self._sources = [next((x._version for x in self._inputs if isinstance(x, Tensor) and x.data is a), None)
+                         if a is not None else None for a in arrays]
+        self._counts = [None if v is None else v.count for v in self._sources]
+
+    @property
+    def saved(self):
+        """What `save` kept, checked to be unchanged since."""
+        for version, count in zip(self._sources, self._counts, strict=True):
+            if version is not None and version.count != count:
+                raise RuntimeError(
+                    f"backward of {self.name}: an input it saved was changed in place after the forward pass "
+                    f"({version.count - count} times){self.forward_line}. Call backward() before optimizer.step(), or "
+                    "run the forward pass again")
+        return self._saved
+
+    def watch(self, tensor) -> None:
+        """Remember, weakly, that `tensor` (this node's output) wants to see its gradient."""
+        if all(ref() is not tensor for ref in self.watchers):
+            self.watchers = (*self.watchers, weakref.ref(tensor))
+
+    @property
+    def released(self) -> bool:
+        """Whether a backward pass has already used this node up."""
+        return self._saved is None
+
+    def release(self) -> None:
+        """Drop what was saved."""
+        self._saved, self._sources = None, ()
+
+    def gradients(self, gy, owned: bool):
+        """The gradients for the inputs, un-broadcast and checked, in the inputs' order."""
+        self.owns_gy = owned
+        gxs = self.backward(gy) if self.override is None else self.override.run_backward(self, gy)
+        if not isinstance(gxs, tuple):
+            gxs = (gxs,)
+        if len(gxs) != len(self.edges):
+            raise RuntimeError(f"backward of {self.name} returned {len(gxs)} gradients for {len(self.edges)} inputs")
+        return [None if edge is None else self._checked(gx, i) for i, (gx, edge) in enumerate(zip(gxs, self.edges,
+                                                                                                strict=True))]
+
+    def _checked(self, gx, i):
+        if gx is None:
+            raise RuntimeError(f"backward of {self.name} gave no gradient for input {i}, which needs one"
+                               f"{self.forward_line}")
+        gx = self.be.asarray(gx)
+        if gx.shape != self.shapes[i]:
+            gx = unbroadcast(gx, self.shapes[i], self.name, i)
+        if gx.dtype != self.dtypes[i]:
+            gx = gx.astype(self.dtypes[i])
+        return gx
+
+    def forward(self, *arrays):
+        """The output array from the input arrays."""
+        raise NotImplementedError(f"{type(self).__name__} must define forward(self, *arrays)")
+
+    def backward(self, gy):
+        """The gradient of each input from the output's."""
+        raise NotImplementedError(f"{type(self).__name__} must define backward(self, gy)")
+
+
+def unbroadcast(g, shape, name="", i=0):
+    """Sum a gradient over the axes along which its input of `shape` was repeated: one multi-axis sum."""
+    lead = g.ndim - len(shape)
+    axes = tuple(range(lead)) + tuple(lead + a for a, n in enumerate(shape) if n == 1 and g.shape[lead + a] != 1)
+    if lead < 0 or any(n not in (1, g.shape[lead + a]) for a, n in enumerate(shape)):
+        raise RuntimeError(f"backward of {name}: the gradient of input {i} has shape {tuple(g.shape)}, which does not "
+                           f"reduce to the input's shape {tuple(shape)}")
+    return g.sum(axis=axes, keepdims=True).reshape(shape)
+
+
+def _edge(x):
+    return x if x._fn is None else x._fn            # a leaf tensor, or the operation that made it

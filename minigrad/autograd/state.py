@@ -1,0 +1,43 @@
+"""What the engine knows besides the graph: whether it records, whether it is being debugged, what changed in place."""
+from __future__ import annotations
+
+import contextlib
+import contextvars
+
+_grad_enabled: contextvars.ContextVar[bool] = contextvars.ContextVar("minigrad_grad_enabled", default=True)
+_debug: contextvars.ContextVar = contextvars.ContextVar("minigrad_debug", default=None)
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations record a graph here and now."""
+    return _grad_enabled.get()
+
+
+class no_grad(contextlib.ContextDecorator):
+    """Inside, operations record nothing: no graph, no saved arrays. A context and a decorator.
+
+    >>> import minigrad as mg
+    >>> w = mg.ones(2).requires_grad_()
+    >>> with mg.no_grad():
+    ...     (w * 2).requires_grad
+    False
+    """
+
+    def __enter__(self):
+        self._tokens = [*getattr(self, "_tokens", []), _grad_enabled.set(False)]
+        return self
+
+    def __exit__(self, *error):
+        _grad_enabled.reset(self._tokens.pop())
+
+    def _recreate_cm(self):
+        return type(self)()
+
+
+class Version:
+    """Counts in-place changes of one piece of memory; a tensor and its views share it."""
+
+    __slots__ = ("count", "parameter")
+
+    def __init__(self):
+        self.count, self.parameter = 0, False

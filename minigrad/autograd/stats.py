@@ -1,0 +1,45 @@
+"""What a recorded graph will cost: how many backward nodes it has, and how many bytes it keeps for them."""
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from minigrad.autograd.backward import _reachable
+from minigrad.autograd.tensor import Tensor
+
+
+@dataclass
+class GraphStats:
+    """nodes: operations in the graph · saved_bytes: memory they keep, once per buffer, parameters excluded ·
+    by_op: {operation: (nodes, bytes)}, a shared buffer counted where it was saved first."""
+
+    nodes: int = 0
+    saved_bytes: int = 0
+    by_op: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+
+def graph_stats(result: Tensor) -> GraphStats:
+    """Count the backward nodes and the saved activation bytes under `result` (before its backward pass).
+
+    A buffer that several operations saved, or saved views of, counts once; parameters do not count, because they
+    are there anyway. Frozen parts of a model appear neither as nodes nor as bytes.
+
+    >>> import minigrad as mg
+    >>> x = mg.ones(100).requires_grad_()
+    >>> mg.graph_stats(x.exp().sum()).saved_bytes
+    400
+    """
+    if result._fn is None:
+        return GraphStats()
+    functions, _ = _reachable(result._fn)
+    seen, nodes, sizes = set(), Counter(), Counter()
+    for fn in reversed(functions):
+        nodes[fn.name] += 1
+        for a, source in zip(fn._saved, fn._sources, strict=True):
+            if not fn.be.owns(a) or (source is not None and source.parameter):
+                continue
+            buffer = fn.be.buffer(a)
+            if id(buffer) not in seen:
+                seen.add(id(buffer))
+                sizes[fn.name] += buffer.nbytes
+    return GraphStats(sum(nodes.values()), sum(sizes.values()), {name: (nodes[name], sizes[name]) for name in nodes})
