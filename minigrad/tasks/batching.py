@@ -154,7 +154,7 @@ class Batches:
         if self.position == len(self):
             self._start_epoch()
         while self.position < len(self):
-            self.position += 1                                      # before the yield: a state taken now means "next one"
+            self.position += 1                              # before the yield: a state taken now means "the next one"
             yield self._make(self._order[self.position - 1])
 
     def forever(self):
@@ -177,7 +177,8 @@ class Batches:
         >>> json.loads(json.dumps(batches.state_dict()))["position"]
         1
         """
-        return {"epoch": self.epoch, "position": self.position, "generator": _plain(self._state_before), **self._layout()}
+        here = {"epoch": self.epoch, "position": self.position, "generator": _plain(self._state_before)}
+        return here | self._layout()
 
     def _layout(self):
         return {"sequences": len(self._ids), "tokens": int(self._lengths.sum()), "batch_size": self.batch_size,

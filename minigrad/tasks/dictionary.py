@@ -1,6 +1,6 @@
 """The shipped dictionary: 117,493 English words, how each is said, and which split each belongs to.
 
-The facts are the CMU Pronouncing Dictionary's (`data/LICENSE-CMUDICT`); `build_table.py` made the table. One line a word:
+The facts are the CMU Pronouncing Dictionary's (`data/LICENSE-CMUDICT`); `build_table.py` made the table. A line a word:
 
     aback<TAB>AH0 B AE1 K
     abalone<TAB>AE2 B AH0 L OW1 N IY0<TAB>…a second way to say it
@@ -60,7 +60,7 @@ def read_table(directory=DATA):
     return dict(line.split("\t", 1) for line in text.decode("ascii").splitlines())
 
 
-# Loaded once, when first asked for: importing minigrad must not cost a tenth of a second for those who never read a word.
+# Loaded once, when first asked for: who imports minigrad and never reads a word must not wait a tenth of a second.
 @lru_cache(maxsize=1)
 def _table():
     return read_table()

@@ -8,15 +8,16 @@ import numpy as np
 
 def _check(predictions, accepted):
     if len(predictions) != len(accepted):
-        raise ValueError(f"{len(predictions)} predictions but {len(accepted)} lists of accepted answers; they go in pairs")
+        raise ValueError(f"{len(predictions)} predictions but {len(accepted)} lists of accepted answers: "
+                         "needed one list per prediction")
     if not len(predictions):
         raise ValueError("no predictions to score")
     for i, answers in enumerate(accepted):
         if not len(answers):
             raise ValueError(f"word number {i} has no accepted answer; leave it out of the evaluation")
         if isinstance(predictions[i], str) or isinstance(answers[0], str):
-            raise TypeError(f"word number {i}: a prediction is a list of symbols, and its accepted answers are a list of "
-                            f"such lists; got {predictions[i]!r} and {answers!r}")
+            raise TypeError(f"word number {i}: a prediction is a list of symbols, and its accepted answers are a list "
+                            f"of such lists; got {predictions[i]!r} and {answers!r}")
 
 
 def exact_match(predictions, accepted):
@@ -91,7 +92,7 @@ def phoneme_error_rate(predictions, accepted):
     distances = edit_distances(pairs)
     errors = symbols = start = 0
     for answers in accepted:
-        nearest = start + int(np.argmin(distances[start:start + len(answers)]))             # argmin: the first of equals
+        nearest = start + int(np.argmin(distances[start:start + len(answers)]))     # argmin: the first of equals
         errors += int(distances[nearest])
         symbols += len(pairs[nearest][1])
         start += len(answers)

@@ -9,7 +9,7 @@ CONSONANTS = ("B", "CH", "D", "DH", "F", "G", "HH", "JH", "K", "L", "M", "N", "N
               "V", "W", "Y", "Z", "ZH")
 PHONEMES = tuple(sorted(VOWELS + CONSONANTS))
 
-# The vowel of "nurse" said without its R, which American English does not have. Our own code: ARPAbet's ER implies the R.
+# The vowel of "nurse" said without its R, which American English lacks. Our own code: ARPAbet's ER implies the R.
 OE = "OE"
 ACCENT_PHONEMES = (OE,)
 

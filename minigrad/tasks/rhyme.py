@@ -1,7 +1,7 @@
 """Rhyming: spelling to the part of the word that a rhyme must share.
 
-That part begins at the last vowel with primary stress: "nation" rhymes on EY SH AH N. The model has to find a stress that
-is not written in its input, and to say nothing of what comes before it: new behavior for a model that reads aloud.
+That part begins at the last vowel with primary stress: "nation" rhymes on EY SH AH N. The model has to find a stress
+that is not written in its input, and to leave out all that comes before: new behavior for a model that reads aloud.
 """
 
 from minigrad.tasks.base import Task, get, register

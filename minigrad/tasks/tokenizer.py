@@ -1,8 +1,8 @@
 """Symbols to ids and back: four marks, 26 letters, 40 phonemes, and spare ids for a user's own symbols.
 
-A sequence is `BOS letters SEP answer END`, whatever the task. Letters are lower case and phonemes upper case, so the two
-never collide. The vocabulary keeps spare ids so that a new symbol needs no larger embedding, and a multiple of 8 so that
-matrix products stay aligned.
+A sequence is `BOS letters SEP answer END`, whatever the task. Letters are lower case and phonemes upper case, so the
+two never collide. The vocabulary keeps spare ids so that a new symbol needs no larger embedding, and its size is a
+multiple of 8 so that matrix products stay aligned.
 """
 
 import json
@@ -14,6 +14,7 @@ from minigrad.tasks.phonemes import ACCENT_PHONEMES, PHONEMES
 
 PAD, BOS, SEP, END = MARKS = ("<pad>", "<bos>", "<sep>", "<end>")
 LETTERS = tuple(string.ascii_lowercase)
+FORMAT = {"kind": "minigrad.tokenizer", "version": 1}
 BASE_SYMBOLS = MARKS + LETTERS + PHONEMES + ACCENT_PHONEMES
 
 
@@ -70,8 +71,8 @@ class Tokenizer:
             if symbol.startswith("<") and symbol.endswith(">"):
                 raise ValueError(f"{symbol!r} cannot be added: names in <…> are kept for marks and spare ids")
         if len(new) > self.spare:
-            raise ValueError(f"{len(new)} new symbols ({', '.join(new)}) need {len(new)} spare ids but only {self.spare} "
-                             f"of {self.vocab_size} are left; use fewer symbols, or a base model with a larger vocab_size")
+            raise ValueError(f"{len(new)} new symbols ({', '.join(new)}) need as many spare ids, but only {self.spare} "
+                             f"of {self.vocab_size} are left; use fewer symbols, or a model with a larger vocabulary")
         for symbol in new:
             self._ids[symbol] = len(self.symbols)
             self.symbols.append(symbol)
@@ -83,9 +84,9 @@ class Tokenizer:
         >>> Tokenizer().encode_source("ab")
         [1, 4, 5, 2]
         """
-        bad = [letter for letter in word if letter not in LETTERS]
+        bad = ", ".join(repr(letter) for letter in dict.fromkeys(word) if letter not in LETTERS)
         if not word or bad:
-            what = "an empty word" if not word else f"{word!r}, which contains {', '.join(map(repr, dict.fromkeys(bad)))}"
+            what = f"{word!r}, which contains {bad}" if word else "an empty word"
             raise ValueError(f"a word is spelled with the letters a-z (lower case), got {what}")
         return [self.bos_id, *(self._ids[letter] for letter in word), self.sep_id]
 
@@ -131,7 +132,7 @@ class Tokenizer:
         >>> Tokenizer.from_dict(Tokenizer().to_dict()) == Tokenizer()
         True
         """
-        return {"kind": "minigrad.tokenizer", "version": 1, "vocab_size": self.vocab_size, "symbols": list(self.symbols)}
+        return {**FORMAT, "vocab_size": self.vocab_size, "symbols": list(self.symbols)}
 
     @classmethod
     def from_dict(cls, data):
@@ -140,9 +141,9 @@ class Tokenizer:
         >>> Tokenizer.from_dict(Tokenizer(88).to_dict()).vocab_size
         88
         """
-        if not isinstance(data, dict) or data.get("kind") != "minigrad.tokenizer" or data.get("version") != 1:
-            raise ValueError("this is not a tokenizer: needed kind 'minigrad.tokenizer' and version 1, "
-                             f"got {data if not isinstance(data, dict) else {k: data.get(k) for k in ('kind', 'version')}}")
+        found = {key: data.get(key) for key in FORMAT} if isinstance(data, dict) else type(data).__name__
+        if found != FORMAT:
+            raise ValueError(f"this is not a tokenizer that we can read: needed {FORMAT}, got {found}")
         known, symbols = len(BASE_SYMBOLS), data.get("symbols")
         if not isinstance(symbols, list) or tuple(symbols[:known]) != BASE_SYMBOLS:
             raise ValueError(f"the tokenizer's first {known} symbols are not this version's; its ids would be misread")
