@@ -1,0 +1,22 @@
+"""Fine-tuning methods, one short file each, all with the contract of method.py. Read lora.py first.
+
+>>> import minigrad as mg
+>>> list(mg.peft.methods())
+['full', 'topk', 'adapter', 'prefix', 'prompt', 'lora']
+"""
+# The order of these imports is the order of the registry: from training everything to training least.
+from minigrad.peft.method import Method  # isort: skip
+from minigrad.peft.full import FullFineTuning  # isort: skip
+from minigrad.peft.topk import TopK  # isort: skip
+from minigrad.peft.adapter import Adapter  # isort: skip
+from minigrad.peft.prefix import PrefixTuning, activations, set_prefix  # isort: skip
+from minigrad.peft.prompt import PromptTuning  # isort: skip
+from minigrad.peft.lora import LoRA  # isort: skip
+from minigrad.peft.adapted import AdaptedModel, apply
+from minigrad.peft.clone import clone
+from minigrad.peft.files import fingerprint, load, save
+from minigrad.peft.registry import create, methods, register, table
+
+__all__ = ["AdaptedModel", "Adapter", "FullFineTuning", "LoRA", "Method", "PrefixTuning", "PromptTuning", "TopK",
+           "activations", "apply", "clone", "create", "fingerprint", "load", "methods", "register", "save", "set_prefix",
+           "table"]

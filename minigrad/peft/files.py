@@ -1,0 +1,163 @@
+"""Saving and loading adapters in Hugging Face PEFT's format: a folder with two files.
+
+    adapter_config.json         the method in PEFT's words, and a section "minigrad" with our own, the base's
+                                configuration and fingerprint, and the other file's checksum
+    adapter_model.safetensors   the adapter's tensors, names as PEFT writes them
+
+Files are written under a temporary name and then renamed, so that a reader sees an old file or a new one, never half
+of one; the checksum tells when the two do not belong together.
+"""
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import warnings
+
+from safetensors import SafetensorError
+from safetensors import numpy as safetensors
+
+from minigrad.backend import host
+from minigrad.nn import Module
+from minigrad.peft.adapted import AdaptedModel, apply
+from minigrad.peft.method import fields
+from minigrad.peft.registry import create, methods
+
+CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
+FORMAT = 1                                          # of our own section
+
+
+def save(adapted: AdaptedModel, directory) -> None:
+    """Write the active adapter to `directory` (made if it does not exist). The base is not stored, only named."""
+    method = adapted.method.stored()
+    folder = pathlib.Path(directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: host.np.ascontiguousarray(a) for name, a in adapted.state().items()}
+    tensors = safetensors.save(state, metadata={"format": "pt"})
+    ours = {"format": FORMAT, "method": method.name, "hyper": fields(method), "sha256": hashlib.sha256(tensors).hexdigest(),
+            "base": {"config": describe_config(adapted.base), "fingerprint": fingerprint(adapted.base)}}
+    config = {**method.to_peft(), "base_model_name_or_path": None, "inference_mode": True, "minigrad": ours}
+    _write(folder / TENSORS, tensors)
+    _write(folder / CONFIG, (json.dumps(config, indent=2, sort_keys=True) + "\n").encode())
+
+
+def load(model: Module, directory, trainable: bool = False, check_base: bool = True, name: str = "default") -> AdaptedModel:
+    """The adapter in `directory` on top of `model`, which must be the base it was trained on.
+
+    trainable: False freezes the adapter (to use it), True leaves it ready for further training. check_base=False skips
+    the comparison of the base's weights (not of its sizes). Raises FileNotFoundError, or ValueError that says what does
+    not fit: a damaged file, another base, missing, extra or misshaped tensors.
+
+    >>> import tempfile
+    >>> import minigrad as mg
+    >>> gpt = mg.models.GPT(mg.models.GPTConfig(vocab_size=11, context=8, d_model=16, n_layers=2, n_heads=2))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     mg.peft.apply(gpt, mg.peft.LoRA(rank=2)).save(folder)
+    ...     mg.peft.load(gpt, folder).method.rank
+    2
+    """
+    folder = pathlib.Path(directory)
+    config = _read_config(folder / CONFIG)
+    data = _read(folder / TENSORS)
+    ours = config.get("minigrad")
+    if ours is None:
+        method = _foreign(config)
+    else:
+        _check_section(ours, folder)
+        if hashlib.sha256(data).hexdigest() != ours["sha256"]:
+            raise ValueError(f"{folder / TENSORS} is damaged or does not belong to the {CONFIG} beside it (its SHA-256 "
+                             "differs from the one noted there). Copy both files again, or save the adapter again")
+        _check_base(model, ours["base"], folder, check_base)
+        method = create(ours["method"], **{k: tuple(v) if isinstance(v, list) else v for k, v in ours["hyper"].items()})
+    try:
+        state = safetensors.load(data)
+    except SafetensorError as error:
+        raise ValueError(f"{folder / TENSORS} is not a safetensors file, or it is cut off: {error}") from None
+    adapted = apply(model, method, name, rng=host.np.random.default_rng(0))     # drawn values are overwritten below
+    try:
+        adapted.load_state(state)
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}") from None
+    adapted.set_trainable(trainable)
+    return adapted
+
+
+def fingerprint(model: Module) -> str:
+    """SHA-256 over the names, shapes, dtypes and values of a model's parameters: which base an adapter belongs to."""
+    digest = hashlib.sha256()
+    for name, p in model.named_parameters():
+        values = host.np.ascontiguousarray(p.numpy())
+        digest.update(f"{name} {values.shape} {values.dtype}\n".encode())
+        digest.update(values.data)
+    return digest.hexdigest()
+
+
+def describe_config(model: Module) -> dict:
+    """The model's configuration as plain values; empty for a model without one."""
+    config = getattr(model, "config", None)
+    return dataclasses.asdict(config) if dataclasses.is_dataclass(config) else {}
+
+
+def _check_base(model: Module, saved: dict, folder, check_weights: bool) -> None:
+    given = describe_config(model)
+    different = [k for k in {**saved["config"], **given}
+                 if k != "dropout" and saved["config"].get(k) != given.get(k)]
+    if different:
+        raise ValueError(f"the adapter in {folder} was trained on another base model: "
+                         + "; ".join(f"its base has {k}={saved['config'].get(k)!r}, this one {given.get(k)!r}"
+                                     for k in different))
+    if check_weights and (now := fingerprint(model)) != saved["fingerprint"]:
+        raise ValueError(f"the adapter in {folder} was trained on a base with the same sizes but other weights: "
+                         f"fingerprint {saved['fingerprint'][:12]}…, this model has {now[:12]}…. Load the base it was "
+                         "trained on, or say check_base=False if you know that the difference does not matter")
+
+
+def _check_section(ours: dict, folder) -> None:
+    if ours.get("format") != FORMAT or {"method", "hyper", "sha256", "base"} - set(ours):
+        raise ValueError(f"{folder / CONFIG}: its \"minigrad\" section (format {ours.get('format')!r}) cannot be read by "
+                         f"this version, which reads format {FORMAT}")
+    if ours["method"] not in methods():
+        raise ValueError(f"{folder / CONFIG} needs the method {ours['method']!r}; this version has "
+                         f"{', '.join(methods())}")
+
+
+def _foreign(config: dict):
+    """The method of a file that PEFT wrote; options that neither we nor the method know are reported."""
+    kinds = {"LORA": "lora", "PREFIX_TUNING": "prefix", "PROMPT_TUNING": "prompt"}
+    kind = config.get("peft_type")
+    if kind not in kinds:
+        raise ValueError(f"{CONFIG} has peft_type {kind!r}; from Hugging Face PEFT we read {', '.join(kinds)}")
+    warnings.warn("this adapter was not written by minigrad, so nothing says which base model it belongs to; only "
+                  "names and shapes are checked", stacklevel=3)
+    return methods()[kinds[kind]].from_peft(config)
+
+
+def _read_config(path: pathlib.Path) -> dict:
+    try:
+        config = json.loads(_read(path))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is not readable JSON ({error}): the file is damaged") from None
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} must hold a JSON object; it holds a {type(config).__name__}")
+    return config
+
+
+def _read(path: pathlib.Path) -> bytes:
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}: an adapter is a folder with {CONFIG} and {TENSORS}")
+    return path.read_bytes()
+
+
+def _write(path: pathlib.Path, data: bytes) -> None:
+    """Write under another name, then rename: readers never see half a file."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,157 @@
+"""Method: what every way of fine-tuning has in common, and the only thing the rest of the house knows of one.
+
+A method is a frozen dataclass: its fields are its hyper-parameters and nothing else. Whatever it needs to remember
+while training lives in the modules that `attach` builds, so that one method object can adapt any number of models.
+
+The life of a method, in the order of the calls:
+
+    model = method.attach(model, rng)           once: build the new modules, thaw what is trained
+    groups = method.param_groups(model, lr)     once: what the optimizer gets
+    method.before_step(model, step, total)      each step, before the forward pass
+    loss = loss + method.penalty(model)         each step, where there is one
+    method.after_step(model, step, total)       each step, after optimizer.step(); gradients are still there
+    method = method.bake(model)                 once at the end, where training used scaffolding
+    method.merge(model); method.unmerge(model)  fold into the base's weights and take out again, where possible
+    method.state(model, own); method.load_state(model, own, state)      to a file and back
+
+`model` is always the adapted tree, a twin of the base that shares its arrays (clone.py): a method may do with it
+what it likes, except write into an array that it did not make or `thaw`.
+"""
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import ClassVar
+
+from minigrad.backend import host
+from minigrad.nn import Module, Parameter
+
+PEFT_PREFIX = "base_model.model."                   # what Hugging Face PEFT puts before every name in its files
+
+
+@dataclass(frozen=True)
+class Method:
+    """Base class: override attach and count, and of the rest what differs.
+
+    The class-level facts are the method's row in the feature table. name: what the command line calls it ·
+    paper: arXiv id · formula: number of trained parameters · starts_at_base: whether the adapted model equals the base
+    before the first step (with default settings) · mergeable: whether it folds into the base's weights ·
+    extra_latency: what it costs at inference.
+    """
+
+    name: ClassVar[str] = ""
+    paper: ClassVar[str] = ""
+    formula: ClassVar[str] = ""
+    starts_at_base: ClassVar[bool] = True
+    mergeable: ClassVar[bool] = False
+    extra_latency: ClassVar[str] = "none"
+    why_not_mergeable: ClassVar[str] = ""           # one clause; `merge` puts it into its message
+
+    # ---- building ---------------------------------------------------------------------------------------------------
+
+    def attach(self, model: Module, rng) -> Module:
+        """Change `model` (a frozen twin of the base) and return it, or the module that takes its place.
+
+        rng: the host generator from which all initial values are drawn, so every backend starts from the same ones.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define attach(self, model, rng)")
+
+    def count(self, config) -> int:
+        """How many parameters are trained on a model of this configuration: the closed form, without a model."""
+        raise NotImplementedError(f"{type(self).__name__} must define count(self, config)")
+
+    def describe(self) -> str:
+        """One line for `summary()`: the hyper-parameters and what follows from them."""
+        return repr(self)
+
+    # ---- training ---------------------------------------------------------------------------------------------------
+
+    def param_groups(self, model: Module, lr: float) -> list[dict]:
+        """The optimizer's groups: each a dict with "params" (name, parameter) pairs and its own "lr"."""
+        return [{"params": [(n, p) for n, p in model.named_parameters() if p.requires_grad], "lr": lr}]
+
+    def before_step(self, model: Module, step: int, total: int) -> None:
+        """Called before the forward pass of step 0 … total−1 (AdapterDrop draws here what to skip)."""
+
+    def penalty(self, model: Module):
+        """A scalar tensor to add to the loss, or None for nothing."""
+
+    def after_step(self, model: Module, step: int, total: int) -> None:
+        """Called after the optimizer's step, before gradients are forgotten (AdaLoRA moves its budget here)."""
+
+    def bake(self, model: Module) -> Method:
+        """Replace what only helped training by what it computes; returns the method that describes the result."""
+        return self
+
+    # ---- merging ----------------------------------------------------------------------------------------------------
+
+    def merge(self, model: Module) -> None:
+        """Fold the method into the tree's weights, so that inference costs what the base's does."""
+        if not self.mergeable:
+            raise TypeError(f"{type(self).__name__} cannot be merged: {self.why_not_mergeable}. Keep it as it is; "
+                            f"its cost at inference is {self.extra_latency}")
+
+    def unmerge(self, model: Module) -> None:
+        """Undo merge bit by bit: the arrays from before are put back, nothing is subtracted."""
+
+    # ---- files ------------------------------------------------------------------------------------------------------
+
+    def state(self, model: Module, own: dict[str, Parameter]) -> dict:
+        """{name in the file: host array}; `own` is what the adapter has of its own, by its names in the tree."""
+        return {PEFT_PREFIX + name: p.numpy() for name, p in own.items()}
+
+    def load_state(self, model: Module, own: dict[str, Parameter], state: dict) -> None:
+        """Take the values that `state` gave. Raises ValueError naming every missing, extra or misshaped tensor."""
+        fill({PEFT_PREFIX + name: p for name, p in own.items()}, state)
+
+    def stored(self) -> Method:
+        """The method that a file describes: this one, or what `bake` makes of it."""
+        return self
+
+    def to_peft(self) -> dict:
+        """The entries of adapter_config.json, in Hugging Face PEFT's words where it has the method."""
+        return {"peft_type": self.name.upper()}
+
+    @classmethod
+    def from_peft(cls, config: dict) -> Method:
+        """The method that a file written by Hugging Face PEFT describes."""
+        raise ValueError(f"an adapter of type {config.get('peft_type')!r} can be read only from a file of our own: its "
+                         "configuration has no \"minigrad\" section")
+
+
+# ---- tools for writing a method ---------------------------------------------------------------------------------------
+
+def parameter(values, like: Parameter) -> Parameter:
+    """A new trainable parameter with these host values, on the backend and with the dtype of `like`."""
+    return Parameter(like.backend.send(host.np.ascontiguousarray(values, dtype=like.dtype)))
+
+
+def fill(own: dict[str, Parameter], state: dict) -> None:
+    """Give each parameter the host array of its name; all names and shapes are checked before the first changes."""
+    problems = [f"missing: {name}, shape {tuple(p.shape)}" for name, p in own.items() if name not in state]
+    problems += [f"unexpected: {name}, shape {tuple(a.shape)}" for name, a in state.items() if name not in own]
+    problems += [f"wrong shape: {name} is {tuple(state[name].shape)}, the model needs {tuple(p.shape)}"
+                 for name, p in own.items() if name in state and tuple(state[name].shape) != tuple(p.shape)]
+    if problems:
+        raise ValueError("the adapter's tensors do not fit this model; nothing was changed.\n  " + "\n  ".join(problems))
+    for name, p in own.items():
+        p.data = p.backend.send(host.np.ascontiguousarray(state[name], dtype=p.dtype))
+
+
+def whole_number(value, what: str, least: int = 1) -> int:
+    """`value` if it is an int of at least `least`; ValueError naming `what` otherwise."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{what} must be a whole number of at least {least}; got {value!r}")
+    return value
+
+
+def one_of(value, choices, what: str):
+    """`value` if it is among the choices; ValueError listing them otherwise."""
+    if value not in choices:
+        raise ValueError(f"{what} must be one of {', '.join(map(repr, choices))}; got {value!r}")
+    return value
+
+
+def fields(method: Method) -> dict:
+    """{hyper-parameter: value}, fit for JSON."""
+    return {f.name: getattr(method, f.name) for f in dataclasses.fields(method)}
