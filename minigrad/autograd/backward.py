@@ -72,8 +72,8 @@ def _seed(root: Tensor, grad):
     be = _backend.of(root.data)
     if grad is None:
         if root.data.size != 1:
-            raise RuntimeError(f"backward() on a tensor of shape {tuple(root.shape)}: only a scalar has a gradient of 1. "
-                               "Reduce it first (.sum(), .mean()), or pass grad= of the same shape")
+            raise RuntimeError(f"backward() on a tensor of shape {tuple(root.shape)}: only a scalar has a gradient of "
+                               "1. Reduce it first (.sum(), .mean()), or pass grad= of the same shape")
         return be.xp.ones(root.data.shape, dtype=root.data.dtype)
     seed = grad.data if isinstance(grad, Tensor) else grad
     if isinstance(seed, int | float):

@@ -19,12 +19,12 @@ class debug:
 
     >>> import minigrad as mg
     >>> x = mg.tensor([0.0], requires_grad=True)
-    >>> with mg.debug():
+    >>> with mg.debug(), mg.override("exp", vjp=lambda gy, y, x: (gy * float("nan"),)):
     ...     try:
-    ...         ((x - x) / x.sqrt()).sum().backward()
+    ...         x.exp().sum().backward()
     ...     except FloatingPointError as error:
-    ...         print("backward of div" in str(error))
-    True
+    ...         print(str(error)[:39])
+    backward of exp made NaN, for input 0 (
     """
 
     def __enter__(self):
@@ -83,8 +83,9 @@ class override:
     def __init__(self, op: str, forward=None, vjp=None):
         if op not in Function.registry:
             close = difflib.get_close_matches(str(op), Function.registry, 1)
-            raise ValueError(f"override: there is no operation {op!r}" + (f"; did you mean {close[0]!r}?" if close else "")
-                             + f" Known are: {', '.join(sorted(Function.registry))}")
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise ValueError(f"override: there is no operation {op!r}{hint}. "
+                             f"Known are: {', '.join(sorted(Function.registry))}")
         if forward is None and vjp is None:
             raise ValueError(f"override({op!r}): give forward=, vjp= or both; otherwise nothing would change")
         self.op, self.forward, self.vjp = Function.registry[op], forward, vjp

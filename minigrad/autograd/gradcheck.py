@@ -31,7 +31,7 @@ def gradcheck(fn, inputs, *, eps: float = 1e-6, atol: float = 1e-6, rtol: float 
     y = fn(*xs)
     if not isinstance(y, Tensor) or not y.requires_grad:
         raise GradcheckError(f"gradcheck: {_name(fn)} returned {type(y).__name__}"
-                             f"{'' if not isinstance(y, Tensor) else ' without a graph'}; the result must be a tensor "
+                             f"{' without a graph' if isinstance(y, Tensor) else ''}; the result must be a tensor "
                              "computed from the inputs by minigrad operations")
     if y.dtype.name != "float64":
         raise GradcheckError(f"gradcheck: {_name(fn)} returned {y.dtype} from float64 inputs; some step loses precision")
@@ -106,8 +106,8 @@ def _likely_cause(expected, got, out_shape, atol, rtol) -> str:
                 return "the sign is flipped"
             return f"it is off by a factor of {factor:.4g} (1/{1 / factor:.4g})"
     if tuple(got.shape) != tuple(out_shape) and got.size < np.prod(out_shape, dtype=int):
-        return (f"this input is broadcast to {tuple(out_shape)}; a missing un-broadcast: its gradient must be summed over "
-                "the axes along which it was repeated")
+        return (f"this input is broadcast to {tuple(out_shape)}; a missing un-broadcast: its gradient must be summed "
+                "over the axes along which it was repeated")
     if got.size > 1 and np.isclose(got, expected, atol=atol, rtol=rtol).mean() > 0.5:
         return "most places are right: look at a branch, a mask, ties, or repeated indices"
     return "the formula of backward()"

@@ -22,7 +22,7 @@ class Backend:
     xp = None
     array_types: tuple[type, ...] = ()
 
-    # ---- moving arrays -----------------------------------------------------------------------------------------
+    # ---- moving arrays ----------------------------------------------------------------------------------------------
 
     def owns(self, a) -> bool:
         """Whether `a` is an array of this library."""
@@ -62,7 +62,7 @@ class Backend:
 
         return contextlib.nullcontext()
 
-    # ---- softmax family ----------------------------------------------------------------------------------------
+    # ---- softmax family ---------------------------------------------------------------------------------------------
 
     def softmax(self, x, dim):
         """yᵢ = e^(xᵢ−max) / Σⱼ e^(xⱼ−max)"""
@@ -85,7 +85,10 @@ class Backend:
         return gy - self.xp.exp(y) * gy.sum(axis=dim, keepdims=True)
 
     def cross_entropy(self, logits, targets, valid):
-        """Per row −log softmax(logits)[target] (0 where not valid), and log softmax. (N, V), (N,), (N,) -> (N,), (N, V)"""
+        """Per row −log softmax(logits)[target] (0 where not valid), and the log softmax.
+
+        logits (N, V), targets (N,), valid (N,) -> (N,), (N, V)
+        """
         xp = self.xp
         log_p = self.log_softmax(logits, 1)
         rows = xp.arange(logits.shape[0])
@@ -102,7 +105,7 @@ class Backend:
         gx *= scale[:, None]
         return gx
 
-    # ---- activations -------------------------------------------------------------------------------------------
+    # ---- activations ------------------------------------------------------------------------------------------------
 
     def sigmoid(self, x):
         """1 / (1 + e^−x), with an exponent that is never positive."""
@@ -138,7 +141,7 @@ class Backend:
         y = xp.where(a <= 0.46875, near, 1.0 - xp.where(a <= 4.0, tail_mid, tail_far))
         return xp.where(a != a, x, xp.sign(x) * y)
 
-    # ---- normalization -----------------------------------------------------------------------------------------
+    # ---- normalization ----------------------------------------------------------------------------------------------
 
     def layer_norm(self, x, weight, bias, eps):
         """y = x̂·w + b with x̂ = (x − mean)·r, r = 1/√(var + eps). (N, D) -> y (N, D), x̂ (N, D), r (N, 1)"""
@@ -165,7 +168,7 @@ class Backend:
         g = gy if weight is None else gy * weight
         return r * (g - xhat * (g * xhat).mean(axis=1, keepdims=True))
 
-    # ---- attention ---------------------------------------------------------------------------------------------
+    # ---- attention --------------------------------------------------------------------------------------------------
 
     def attention(self, q, k, v, visible, additive, scale, drop):
         """o = (P∘drop)·v with P = softmax(scale·q·kᵀ + mask); a row that sees nothing gives 0.
@@ -205,7 +208,7 @@ class Backend:
             gk = gs.swapaxes(-1, -2) @ (q * scale) if needs[1] else None
         return gq, gk, gv
 
-    # ---- linear and embedding ----------------------------------------------------------------------------------
+    # ---- linear and embedding ---------------------------------------------------------------------------------------
 
     def linear(self, x, weight, bias):
         """y = x·wᵀ + b. (N, in), (out, in), (out,) -> (N, out)"""
@@ -227,7 +230,7 @@ class Backend:
         """target[key] += values in place; repeated indices add up."""
         self.xp.add.at(target, key, values)
 
-    # ---- optimizers: in place on flat arrays of one length -------------------------------------------------------
+    # ---- optimizers: in place on flat arrays of one length ----------------------------------------------------------
 
     def sgd_step(self, p, g, buf, *, lr, momentum, dampening, weight_decay, nesterov, first) -> None:
         """b ← μb + (1−τ)g (b ← g at first);  p ← p − lr·(g + μb if nesterov else b). Writes p and buf."""

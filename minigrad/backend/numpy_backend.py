@@ -38,7 +38,7 @@ class NumpyBackend(Backend):
         """A context in which overflow to infinity is no warning."""
         return np.errstate(over="ignore")
 
-    # ---- softmax family: one temporary, then in place ------------------------------------------------------------
+    # ---- softmax family: one temporary, then in place ---------------------------------------------------------------
 
     def softmax(self, x, dim):
         """yᵢ = e^(xᵢ−max) / Σⱼ e^(xⱼ−max)"""
@@ -73,7 +73,7 @@ class NumpyBackend(Backend):
         s /= total
         return s
 
-    # ---- GELU in blocks -----------------------------------------------------------------------------------------
+    # ---- GELU in blocks ---------------------------------------------------------------------------------------------
 
     def gelu_tanh(self, x, slope=False):
         """y = x·s with s = ½(1 + tanh u), u = √(2/π)(x + 0.044715x³); and dy/dx = s + y·(1 − s)·2u′ if asked"""
@@ -102,7 +102,7 @@ class NumpyBackend(Backend):
                 db += s
         return y, d
 
-    # ---- layer norm: row sums by einsum, which needs no temporary --------------------------------------------------
+    # ---- layer norm: row sums by einsum, which needs no temporary ---------------------------------------------------
 
     def layer_norm(self, x, weight, bias, eps):
         """y = x̂·w + b with x̂ = (x − mean)·r, r = 1/√(var + eps)"""
@@ -130,7 +130,7 @@ class NumpyBackend(Backend):
         g *= r
         return g
 
-    # ---- linear and embedding ------------------------------------------------------------------------------------
+    # ---- linear and embedding ---------------------------------------------------------------------------------------
 
     def linear(self, x, weight, bias):
         """y = x·wᵀ + b, the bias added in place"""
@@ -153,7 +153,7 @@ class NumpyBackend(Backend):
             gw[in_order[starts]] = np.add.reduceat(gy[order], starts, axis=0)
         return gw
 
-    # ---- Adam in blocks ------------------------------------------------------------------------------------------
+    # ---- Adam in blocks ---------------------------------------------------------------------------------------------
 
     def adam_step(self, p, g, m, v, *, lr, beta1, beta2, eps, weight_decay, step, decoupled) -> None:
         """The base class's step, block by block, so that the six arrays are read once from memory."""

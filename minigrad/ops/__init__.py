@@ -1,16 +1,17 @@
 """The differentiable operations, one family per file, and the one place where Tensor gets its operators and methods."""
+# ruff: noqa: A004, F401, I001
 from minigrad.autograd import Function, Tensor
-from minigrad.ops import activation, create, elementwise, fused, index, linalg, loss, reduce, shape
-from minigrad.ops.activation import (dropout, gelu, gelu_naive, relu, sigmoid, silu, softplus, softplus_naive, tanh)
-from minigrad.ops.create import (arange, from_numpy, full, ones, ones_like, rand, randn, zeros, zeros_like)
-from minigrad.ops.elementwise import (abs, add, clamp, cos, div, erf, exp, expm1, log, log1p, masked_fill, maximum,  # noqa: A004
+from minigrad.ops import promote
+from minigrad.ops.activation import dropout, gelu, gelu_naive, relu, sigmoid, silu, softplus, softplus_naive, tanh
+from minigrad.ops.create import arange, from_numpy, full, ones, ones_like, rand, randn, zeros, zeros_like
+from minigrad.ops.elementwise import (abs, add, clamp, cos, div, erf, exp, expm1, log, log1p, masked_fill, maximum,
                                       minimum, mul, neg, pow, reciprocal, rsqrt, sin, sqrt, square, sub, where)
-from minigrad.ops.fused import (attention_naive, layer_norm, layer_norm_naive, log_softmax, log_softmax_naive, rms_norm,
-                                rms_norm_naive, scaled_dot_product_attention, softmax, softmax_naive)
+from minigrad.ops.fused import (attention_naive, layer_norm, layer_norm_naive, log_softmax, log_softmax_naive,
+                                rms_norm, rms_norm_naive, scaled_dot_product_attention, softmax, softmax_naive)
 from minigrad.ops.index import embedding, embedding_naive, gather, getitem, index_select
 from minigrad.ops.linalg import linear, linear_naive, matmul
 from minigrad.ops.loss import cross_entropy, cross_entropy_naive, mse_loss, nll_loss
-from minigrad.ops.reduce import (amax, amin, argmax, cumsum, logsumexp, logsumexp_naive, max, mean, min, norm,  # noqa: A004
+from minigrad.ops.reduce import (amax, amin, argmax, cumsum, logsumexp, logsumexp_naive, max, mean, min, norm,
                                  normalize, prod, std, sum, var, var_naive)
 from minigrad.ops.shape import (cat, chunk, concatenate, expand, flatten, flip, pad, permute, reshape, split, squeeze,
                                 stack, swapaxes, transpose, tril, triu, unsqueeze, view)
@@ -21,15 +22,12 @@ clip = clamp
 registry = {name: cls for name, cls in Function.registry.items() if cls.__module__.startswith("minigrad.ops.")
             and not cls.__name__.startswith("_")}
 
-_METHODS = dict(
-    abs=abs, exp=exp, expm1=expm1, log=log, log1p=log1p, sqrt=sqrt, rsqrt=rsqrt, reciprocal=reciprocal, square=square,
-    sin=sin, cos=cos, erf=erf, tanh=tanh, sigmoid=sigmoid, relu=relu, neg=neg, pow=pow, add=add, sub=sub, mul=mul, div=div,
-    maximum=maximum, minimum=minimum, clamp=clamp, clip=clamp, masked_fill=masked_fill,
-    sum=sum, mean=mean, var=var, std=std, amax=amax, amin=amin, max=max, min=min, argmax=argmax, prod=prod, cumsum=cumsum,
-    logsumexp=logsumexp, norm=norm, softmax=softmax, log_softmax=log_softmax,
-    reshape=reshape, view=view, flatten=flatten, permute=permute, transpose=transpose, swapaxes=swapaxes, expand=expand,
-    squeeze=squeeze, unsqueeze=unsqueeze, flip=flip, split=split, chunk=chunk, tril=tril, triu=triu,
-    gather=gather, index_select=index_select, matmul=matmul, to=elementwise.x_to,
+_NAMED = (abs, add, amax, amin, argmax, chunk, clamp, cos, cumsum, div, erf, exp, expand, expm1, flatten, flip,
+          gather, index_select, log, log1p, log_softmax, logsumexp, masked_fill, matmul, max, maximum, mean, min,
+          minimum, mul, neg, norm, permute, pow, prod, reciprocal, relu, reshape, rsqrt, sigmoid, sin, softmax,
+          split, sqrt, square, squeeze, std, sub, sum, tanh, transpose, tril, triu, unsqueeze, var)
+_METHODS = {op.__name__: op for op in _NAMED} | dict(
+    clip=clamp, view=view, swapaxes=swapaxes, to=promote.x_to,
     __neg__=neg, __abs__=abs, __getitem__=getitem, __matmul__=matmul,
     __add__=add, __sub__=sub, __mul__=mul, __truediv__=div, __pow__=pow,
     __radd__=lambda a, b: add(b, a), __rsub__=lambda a, b: sub(b, a), __rmul__=lambda a, b: mul(b, a),
@@ -41,7 +39,7 @@ def _comparison(name):
     def compare(self, other):
         other = other.data if isinstance(other, Tensor) else other
         if not isinstance(other, bool | int | float) and not self.backend.owns(other):
-            other = elementwise.as_tensor(other).data
+            other = promote.as_tensor(other).data
         return Tensor(self.backend.asarray(getattr(self.data, name)(other)))
 
     compare.__name__, compare.__doc__ = name, "Elementwise comparison: a boolean tensor, no gradient."

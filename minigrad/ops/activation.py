@@ -6,7 +6,8 @@ import math
 from minigrad.autograd import Function, Tensor
 from minigrad.backend import host
 from minigrad.backend.base import GELU_CUBIC, SQRT_2_OVER_PI
-from minigrad.ops.elementwise import erf, exp, floating, log1p, mul
+from minigrad.ops.elementwise import erf, exp, log1p, mul
+from minigrad.ops.promote import floating
 
 
 class Tanh(Function):

@@ -3,72 +3,10 @@ from __future__ import annotations
 
 import math
 
-from minigrad.autograd import Function, Tensor, tensor
-from minigrad.backend import host
+from minigrad.autograd import Function
+from minigrad.ops.promote import as_tensor, floating, pair
 
-# ---- what may meet what: PyTorch's type promotion -------------------------------------------------------------------
-
-
-def as_tensor(x) -> Tensor:
-    """`x` itself if it is a tensor; arrays and lists become tensors on the current backend."""
-    return x if isinstance(x, Tensor) else tensor(x)
-
-
-def floating(x) -> Tensor:
-    """`x` as a floating-point tensor: integers and bools become float32, as in PyTorch."""
-    x = as_tensor(x)
-    return x if host.is_floating(x.data.dtype) else x_to(x, "float32")
-
-
-def x_to(x: Tensor, dtype) -> Tensor:
-    """`x` converted to another dtype (differentiable between floating dtypes)."""
-    dtype = host.dtype(dtype)
-    return x if x.data.dtype == dtype else Cast(dtype)(x)
-
-
-def pair(a, b, *, divide: bool = False):
-    """Two operands (tensors or Python numbers) as PyTorch would let them meet.
-
-    Python numbers never widen a tensor of their kind; a 0-d tensor never widens an array; an integer tensor adopts
-    the float dtype it meets.
-    """
-    if not isinstance(a, Tensor) and not isinstance(a, bool | int | float):
-        a = tensor(a)
-    if not isinstance(b, Tensor) and not isinstance(b, bool | int | float):
-        b = tensor(b)
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
-        da, db = a.data.dtype, b.data.dtype
-        if da != db:
-            if da.kind == "f" and (db.kind != "f" or (b.ndim == 0 and a.ndim > 0)):
-                b = x_to(b, da)
-            elif db.kind == "f" and (da.kind != "f" or (a.ndim == 0 and b.ndim > 0)):
-                a = x_to(a, db)
-        if divide and a.data.dtype.kind != "f" and b.data.dtype.kind != "f":
-            a, b = x_to(a, "float32"), x_to(b, "float32")
-        return a, b
-    if isinstance(a, Tensor):
-        return (floating(a), b) if divide or isinstance(b, float) else (a, b)
-    if isinstance(b, Tensor):
-        return (a, floating(b)) if divide or isinstance(a, float) else (a, b)
-    return tensor(a), b
-
-
-# ---- arithmetic ------------------------------------------------------------------------------------------------------
-
-
-class Cast(Function):
-    """y = x in another dtype;  gx = gy in x's (the base class sees to it)"""
-
-    options = ("dtype",)
-
-    def __init__(self, dtype):
-        self.dtype = dtype
-
-    def forward(self, x):
-        return x.astype(self.dtype)
-
-    def backward(self, gy):
-        return gy
+# ---- arithmetic -----------------------------------------------------------------------------------------------------
 
 
 class Add(Function):
@@ -213,7 +151,7 @@ class Clamp(Function):
         return gy * inside
 
 
-# ---- one input: exponentials, roots, trigonometry ---------------------------------------------------------------------
+# ---- one input: exponentials, roots, trigonometry -------------------------------------------------------------------
 
 
 class Exp(Function):
@@ -365,7 +303,7 @@ class Erf(Function):
         return gy * (2.0 / math.sqrt(math.pi)) * self.xp.exp(-x * x)
 
 
-# ---- public functions ---------------------------------------------------------------------------------------------------
+# ---- public functions -----------------------------------------------------------------------------------------------
 
 
 def add(a, b):

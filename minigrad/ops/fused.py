@@ -5,7 +5,8 @@ import math
 
 from minigrad.autograd import Function, Tensor
 from minigrad.backend import host
-from minigrad.ops.elementwise import as_tensor, exp, floating, log, mul, rsqrt, square, sub
+from minigrad.ops.elementwise import exp, log, mul, rsqrt, square, sub
+from minigrad.ops.promote import as_tensor, floating
 from minigrad.ops.reduce import amax, mean
 from minigrad.ops.reduce import sum as sum_
 from minigrad.ops.shape import _dim
@@ -155,7 +156,7 @@ class ScaledDotProductAttention(Function):
         return self.be.attention_backward(go, q, k, v, p, self.scale, drop, self.needs)
 
 
-# ---- public functions ---------------------------------------------------------------------------------------------------
+# ---- public functions -----------------------------------------------------------------------------------------------
 
 
 def softmax(x, dim: int) -> Tensor:

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from minigrad.autograd import Function, Tensor
 from minigrad.backend import host
-from minigrad.ops.elementwise import as_tensor
+from minigrad.ops.promote import as_tensor
 
 
 class Getitem(Function):
@@ -69,7 +69,7 @@ class Embedding(Function):
         return self.be.embedding_gradient(self.ids.reshape(-1), gy.reshape(-1, gy.shape[-1]), self.rows)
 
 
-# ---- public functions -------------------------------------------------------------------------------------------------
+# ---- public functions -----------------------------------------------------------------------------------------------
 
 
 def getitem(x, key) -> Tensor:
@@ -130,7 +130,8 @@ def gather(x, dim: int, index) -> Tensor:
     x = as_tensor(x)
     dim = _dim(dim, x.ndim)
     index = _device_index(index, x, dim, "gather")
-    if index.ndim != x.ndim or any(n > m for d, (n, m) in enumerate(zip(index.shape, x.shape, strict=True)) if d != dim):
+    fits = index.ndim == x.ndim and all(index.shape[d] <= x.shape[d] for d in range(x.ndim) if d != dim)
+    if not fits:
         raise ValueError(f"gather along dim {dim}: an index of shape {tuple(index.shape)} does not fit x of shape "
                          f"{tuple(x.shape)}")
     return Gather(dim, index)(x)

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from minigrad.autograd import Function, Tensor
-from minigrad.ops.elementwise import as_tensor, pair
+from minigrad.ops.promote import as_tensor, pair
 from minigrad.ops.shape import reshape, squeeze
 
 
@@ -87,7 +87,8 @@ def linear(x, weight, bias=None) -> Tensor:
     if bias is None:
         return Linear()(x, weight)
     if bias.shape != (weight.shape[0],):
-        raise ValueError(f"linear: bias must be ({weight.shape[0]},), the weight's out_features; got {tuple(bias.shape)}")
+        raise ValueError(f"linear: bias must be ({weight.shape[0]},), the weight's out_features; got "
+                         f"{tuple(bias.shape)}")
     return Linear()(x, weight, bias)
 
 

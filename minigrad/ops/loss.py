@@ -3,9 +3,10 @@ from __future__ import annotations
 
 from minigrad.autograd import Tensor
 from minigrad.backend import host
-from minigrad.ops.elementwise import as_tensor, floating, square, sub
+from minigrad.ops.elementwise import square, sub
 from minigrad.ops.fused import CrossEntropy, log_softmax_naive
 from minigrad.ops.index import gather
+from minigrad.ops.promote import as_tensor, floating
 from minigrad.ops.reduce import mean
 from minigrad.ops.reduce import sum as sum_
 from minigrad.ops.shape import permute, reshape

@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 from minigrad.autograd import Function, Tensor
-from minigrad.ops.elementwise import as_tensor, clamp, div, exp, floating, log, mul, sqrt, square, sub
+from minigrad.ops.elementwise import clamp, div, exp, log, mul, sqrt, square, sub
+from minigrad.ops.promote import as_tensor, floating
 
 
 def _spread(gy, shape, dim, keepdim, xp):
@@ -173,7 +174,7 @@ class Norm(_Reduce):
         return self.spread(gy / safe) * x
 
 
-# ---- public functions --------------------------------------------------------------------------------------------------
+# ---- public functions -----------------------------------------------------------------------------------------------
 
 
 def sum(x, dim=None, keepdim: bool = False) -> Tensor:  # noqa: A001  PyTorch's name

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from minigrad.autograd import Function, Tensor
-from minigrad.ops.elementwise import as_tensor
+from minigrad.ops.promote import as_tensor
 
 
 class Reshape(Function):
@@ -157,7 +157,7 @@ class Triu(Function):
         return self.xp.triu(gy, self.k)
 
 
-# ---- public functions ------------------------------------------------------------------------------------------------
+# ---- public functions -----------------------------------------------------------------------------------------------
 
 
 def _ints(args) -> tuple[int, ...]:
