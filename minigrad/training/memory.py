@@ -1,0 +1,55 @@
+"""Where the memory of a training step goes: weights, gradients, optimizer, activations. Counted, not estimated."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from minigrad.autograd import graph_stats
+from minigrad.training.fit import Trainer, loss_on
+
+
+@dataclass(frozen=True)
+class MemoryUse:
+    """Bytes held at the height of a training step.
+
+    weights: all parameters, trained or not · activations: what the graph keeps for its backward pass, each buffer once ·
+    gradients: one per trained parameter · optimizer: Adam's two moments · trainable: trained parameters (a count).
+    """
+
+    weights: int
+    activations: int
+    gradients: int
+    optimizer: int
+    trainable: int
+
+    @property
+    def total(self) -> int:
+        """All of them together."""
+        return self.weights + self.activations + self.gradients + self.optimizer
+
+
+def memory(model, batch) -> MemoryUse:
+    """Measure one training step of a model on a batch. The step is taken with learning rate 0: no weight changes.
+
+    >>> import minigrad as mg
+    >>> from minigrad.tasks import Batches, Tokenizer, encode_examples
+    >>> tokenizer = Tokenizer()
+    >>> gpt = mg.models.GPT(mg.models.GPTConfig(tokenizer.vocab_size, d_model=8, n_layers=1, n_heads=1))
+    >>> use = memory(gpt, next(iter(Batches(encode_examples(tokenizer, [("cat", [["K"]])]), batch_size=1))))
+    >>> use.optimizer == 2 * use.gradients == 2 * use.weights
+    True
+    """
+    training = model.training
+    model.train()
+    trainer = Trainer(model, steps=1, lr=1.0, weight_decay=0.0)
+    for group in trainer.optimizer.param_groups:
+        group["lr"] = 0.0
+    loss = loss_on(model, batch)
+    activations = graph_stats(loss).saved_bytes
+    loss.backward()
+    trained = {id(p): p for group in trainer.optimizer.param_groups for p in group["params"] if p.grad is not None}
+    gradients = sum(p.grad.nbytes for p in trained.values())
+    trainer.optimizer.step()
+    trainer.optimizer.zero_grad()
+    model.train(training)
+    return MemoryUse(weights=sum(p.data.nbytes for p in model.parameters()), activations=activations, gradients=gradients,
+                     optimizer=trainer.optimizer.state_bytes(), trainable=sum(p.size for p in trained.values()))
