@@ -98,8 +98,8 @@ def test_order_is_random_but_depends_on_the_seed_only():
 def test_a_generator_may_be_given_and_shared():
     rng = np.random.default_rng(5)
     batches = Batches(SEQUENCES, 32, rng)
-    reference = list(Batches(SEQUENCES, 32, np.random.default_rng(5)))
-    for batch, expected in zip(batches, reference, strict=True):
+    reference = list(islice(Batches(SEQUENCES, 32, np.random.default_rng(5)).forever(), 70))
+    for batch, expected in zip(islice(batches.forever(), 70), reference, strict=True):
         rng.random(3)                               # somebody else draws from it
         assert same(batch, expected)
 
@@ -125,6 +125,7 @@ def test_resuming_goes_on_with_the_very_next_batch(taken):
     resumed = Batches(SEQUENCES, 32, rng=99)
     list(islice(resumed.forever(), 5))
     resumed.load_state_dict(state)
+    assert resumed.state_dict() == state and resumed.epoch == max(taken - 1, 0) // 32
     rest = list(islice(resumed.forever(), 100 - taken))
     assert all(map(same, rest, reference[taken:]))
     assert len(rest) == 100 - taken
