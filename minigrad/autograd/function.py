@@ -60,7 +60,7 @@ class Function:
             self.recording = any(self.needs)
         else:
             self.needs, self.recording = [False] * len(inputs), False
-        self._inputs, self._saved, self._sources = inputs, (), ()
+        self._inputs, self._saved, self._sources, self._counts = inputs, (), (), ()
         y = self.forward(*arrays) if self.override is None else self.override.run_forward(self, arrays)
         out = Tensor(be.asarray(y))
         first = inputs[0]
