@@ -167,7 +167,6 @@ class Optimizer:
                 slot.steps = int(entry["step"])
                 slot.state = {key: slot.param.backend.send(host.np.asarray(value).astype(slot.param.dtype).reshape(-1))
                               for key, value in entry.items() if key != "step"}
-            self._buffers[i] = []                   # laid out anew by the next step
 
     def _group_problems(self, i: int, group: dict, slots: list[Slot], state: dict):
         names, given = [slot.name for slot in slots], list(group.get("params", ()))
