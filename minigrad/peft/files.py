@@ -102,7 +102,7 @@ def describe_config(model: Module) -> dict:
 
 def _check_base(model: Module, saved: dict, folder, check_weights: bool) -> None:
     given = describe_config(model)
-    different = [k for k in {**saved["config"], **given}
+    different = [k for k in {**given, **saved["config"]}
                  if k != "dropout" and saved["config"].get(k) != given.get(k)]
     if different:
         raise ValueError(f"the adapter in {folder} was trained on another base model: "

@@ -1,0 +1,102 @@
+"""The rows of the universal tests: for every registered method the settings under which it is tested.
+
+A method without a row fails test_every_registered_method_has_a_row. `start` says what the adapted model does before the
+first step: "exact" is the base bit by bit, "close" nearly so, "differs" anything else.
+"""
+from dataclasses import dataclass
+
+import numpy as np
+
+import minigrad as mg
+from minigrad.nn import functional as F
+from minigrad.peft import Adapter, FullFineTuning, LoRA, Method, PrefixTuning, PromptTuning, TopK
+
+TINY = dict(vocab_size=11, context=16, d_model=8, n_layers=2, n_heads=2)
+
+
+@dataclass(frozen=True)
+class Row:
+    method: Method
+    start: str = "exact"
+    lr: float = 3e-2
+
+    def __str__(self):
+        plain = repr(self.method).replace("'", "").replace(" ", "")
+        return plain if len(plain) < 60 else plain[:57] + "..."
+
+
+ROWS = [
+    Row(FullFineTuning(), lr=1e-2),
+    Row(TopK(1), lr=1e-2),
+    Row(TopK(0)),
+    Row(TopK(2, head=False), lr=1e-2),
+    Row(Adapter(bottleneck=4)),
+    Row(Adapter(bottleneck=3, init="houlsby"), start="close"),
+    Row(PrefixTuning(length=3), start="differs", lr=1e-1),
+    Row(PrefixTuning(length=3, positions="keep", init="random"), start="differs", lr=1e-1),
+    Row(PrefixTuning(length=2, hidden=5), start="differs"),
+    Row(PromptTuning(length=3), start="differs", lr=1e-1),
+    Row(PromptTuning(length=2, init="random"), start="differs", lr=1e-1),
+    Row(LoRA(rank=2, alpha=4)),
+    Row(LoRA(rank=2, targets="all-linear", scaling="alpha/sqrt(r)", init="gaussian", bias="all")),
+    Row(LoRA(rank=1, alpha=2, targets=("head", "blocks.1.*.up_proj", "o_proj"), scaling="alpha", init="zero_a",
+             dropout=0.25, bias="lora_only")),
+    Row(LoRA(rank=3, init="random", targets="attn.k_proj"), start="differs"),
+]
+
+
+def make_base(dtype="float32", **changes):
+    """A small GPT on the current backend in which every weight matters (no zero biases, no unit norms)."""
+    mg.manual_seed(1)
+    model = mg.models.GPT(mg.models.GPTConfig(**{**TINY, **changes})).to(dtype=dtype)
+    rng = np.random.default_rng(2)
+    for p in model.parameters():
+        p.data = p.backend.send((p.numpy() + 0.2 * rng.normal(size=p.shape)).astype(dtype))
+    return model
+
+
+def adapt(base, method, seed=3, **kwargs):
+    return mg.peft.apply(base, method, rng=np.random.default_rng(seed), **kwargs)
+
+
+def make_ids(batch=3, tokens=6, seed=4):
+    return np.random.default_rng(seed).integers(0, TINY["vocab_size"], (batch, tokens))
+
+
+ALTERNATING = np.array([[2, 5, 2, 5, 2, 5], [5, 2, 5, 2, 5, 2]])     # what U8 learns
+
+
+def loss_of(model, ids):
+    """Next-token loss on ids (B, T + 1)."""
+    logits = model(ids[:, :-1])
+    return F.cross_entropy(logits.reshape(-1, logits.shape[2]), ids[:, 1:].reshape(-1))
+
+
+def train(adapted, steps, lr, ids):
+    """Plain AdamW steps with every hook of the contract; the list of losses."""
+    optimizer = mg.optim.AdamW(adapted.param_groups(lr), lr=lr, weight_decay=0.0)
+    losses = []
+    for step in range(steps):
+        adapted.before_step(step, steps)
+        loss = loss_of(adapted, ids)
+        penalty = adapted.penalty()
+        loss = loss if penalty is None else loss + penalty
+        adapted.zero_grad()
+        loss.backward()
+        optimizer.step()
+        adapted.after_step(step, steps)
+        losses.append(loss.item())
+    return losses
+
+
+def randomize(adapted, scale=0.3, seed=5):
+    """Move everything the adapter has of its own, so that no B is zero: a test on zeros proves nothing."""
+    rng = np.random.default_rng(seed)
+    for p in adapted.own_parameters().values():
+        p.data = p.backend.send((p.numpy() + scale * rng.normal(size=p.shape)).astype(p.numpy().dtype))
+    return adapted
+
+
+def logits(model, ids, **kwargs):
+    with mg.no_grad():
+        return model(ids, **kwargs).numpy()

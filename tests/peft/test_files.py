@@ -1,0 +1,172 @@
+"""Saving and loading: the format on disk, and everything that can be wrong with it."""
+import json
+import os
+import struct
+
+import numpy as np
+import pytest
+
+from minigrad import peft
+from minigrad.peft import LoRA, PrefixTuning, PromptTuning, TopK
+from tests.peft.rows import adapt, logits, make_base, make_ids, randomize
+
+
+@pytest.fixture
+def folder(tmp_path):
+    randomize(adapt(make_base(), LoRA(rank=2))).save(tmp_path / "adapter")
+    return tmp_path / "adapter"
+
+
+def header(path):
+    """{name: (dtype, shape)} by the layout's own rules: 8 bytes of length, then JSON."""
+    data = path.read_bytes()
+    (n,) = struct.unpack("<Q", data[:8])
+    found = json.loads(data[8:8 + n])
+    assert found.pop("__metadata__") == {"format": "pt"}
+    return {name: (entry["dtype"], tuple(entry["shape"])) for name, entry in found.items()}
+
+
+def test_the_file_is_what_peft_writes(folder, backend):
+    prefix = "base_model.model.blocks."
+    assert header(folder / "adapter_model.safetensors") == {
+        f"{prefix}{i}.attn.{name}.lora_{ab}.weight": ("F32", (2, 8) if ab == "A" else (8, 2))
+        for i in (0, 1) for name in ("q_proj", "v_proj") for ab in "AB"}
+    config = json.loads((folder / "adapter_config.json").read_text())
+    assert {k: config[k] for k in ("peft_type", "r", "lora_alpha", "target_modules", "lora_dropout", "bias")} == {
+        "peft_type": "LORA", "r": 2, "lora_alpha": 16, "target_modules": ["q_proj", "v_proj"], "lora_dropout": 0.0,
+        "bias": "none"}
+    assert config["minigrad"]["hyper"]["rank"] == 2 and len(config["minigrad"]["base"]["fingerprint"]) == 64
+    assert sorted(os.listdir(folder)) == ["adapter_config.json", "adapter_model.safetensors"]
+
+
+def test_prefix_and_prompt_are_one_tensor(backend, tmp_path):
+    base = make_base()
+    adapt(base, PrefixTuning(length=3, hidden=4)).save(tmp_path / "prefix")
+    adapted = adapt(base, PrefixTuning(length=3))
+    adapted.save(tmp_path / "plain")
+    adapt(base, PromptTuning(length=3)).save(tmp_path / "prompt")
+    assert header(tmp_path / "prefix" / "adapter_model.safetensors") == {"prompt_embeddings": ("F32", (3, 2 * 2 * 8))}
+    assert header(tmp_path / "prompt" / "adapter_model.safetensors") == {"prompt_embeddings": ("F32", (3, 8))}
+    rows = adapted.state()["prompt_embeddings"].reshape(3, 4, 2, 4)         # PEFT's view: (P, 2·L, H, D/H), K V K V
+    for layer, block in enumerate(adapted.model.blocks):
+        assert np.array_equal(rows[:, 2 * layer].transpose(1, 0, 2), block.attn.prefix.key.numpy())
+        assert np.array_equal(rows[:, 2 * layer + 1].transpose(1, 0, 2), block.attn.prefix.value.numpy())
+
+
+def test_a_file_without_our_section_is_read_by_pefts_words(folder, backend):
+    path = folder / "adapter_config.json"
+    config = json.loads(path.read_text())
+    ours = peft.load(make_base(), folder)
+    del config["minigrad"]
+    path.write_text(json.dumps({**config, "an_option_of_tomorrow": None}))
+    with pytest.warns(UserWarning, match="not written by minigrad"):
+        theirs = peft.load(make_base(), folder)
+    assert theirs.method == ours.method
+    assert np.array_equal(logits(theirs, make_ids()), logits(ours, make_ids()))
+    path.write_text(json.dumps({**config, "use_dora": True}))
+    with pytest.warns(UserWarning), pytest.raises(ValueError, match="use_dora=True"):
+        peft.load(make_base(), folder)
+    path.write_text(json.dumps({**config, "peft_type": "BOFT"}))
+    with pytest.raises(ValueError, match="'BOFT'.*LORA"):
+        peft.load(make_base(), folder)
+
+
+def test_another_base_is_refused(folder, backend):
+    with pytest.raises(ValueError, match="its base has n_layers=2, this one 3"):
+        peft.load(make_base(n_layers=3), folder)
+    with pytest.raises(ValueError, match="its base has d_model=8, this one 12; its base has d_ff=32, this one 48"):
+        peft.load(make_base(d_model=12), folder)
+    other = make_base()
+    other.norm.weight.data = other.norm.weight.data + 1
+    with pytest.raises(ValueError, match="other weights: fingerprint [0-9a-f]{12}…, this model has [0-9a-f]{12}…"):
+        peft.load(other, folder)
+    assert peft.load(other, folder, check_base=False).method.rank == 2
+    assert peft.load(make_base(dropout=0.1), folder).method.rank == 2       # dropout is no size
+
+
+def test_a_damaged_file_is_refused(folder, backend):
+    tensors, config = folder / "adapter_model.safetensors", folder / "adapter_config.json"
+    whole, text = tensors.read_bytes(), config.read_text()
+    for damaged in (whole[:-5], whole[:20], b"", whole[:-1] + bytes([whole[-1] ^ 1])):
+        tensors.write_bytes(damaged)
+        with pytest.raises(ValueError, match="damaged"):
+            peft.load(make_base(), folder)
+    tensors.write_bytes(whole)
+    for damaged, words in ((text[:30], "not readable JSON"), ("[1]", "must hold a JSON object"),
+                           (text.replace('"format": 1', '"format": 9'), "format 9"),
+                           (text.replace('"method": "lora"', '"method": "lorra"'), "needs the method 'lorra'")):
+        config.write_text(damaged)
+        with pytest.raises(ValueError, match=words):
+            peft.load(make_base(), folder)
+    parsed = json.loads(text)
+    del parsed["minigrad"]
+    config.write_text(json.dumps(parsed))
+    tensors.write_bytes(whole[:-5])
+    with pytest.warns(UserWarning), pytest.raises(ValueError, match="not a safetensors file, or it is cut off"):
+        peft.load(make_base(), folder)
+    tensors.unlink()
+    with pytest.raises(FileNotFoundError, match="adapter_model.safetensors"):
+        peft.load(make_base(), folder)
+    with pytest.raises(FileNotFoundError, match="adapter_config.json"):
+        peft.load(make_base(), folder / "nowhere")
+
+
+def test_missing_extra_and_misshaped_tensors_are_named(backend):
+    adapted = adapt(make_base(), LoRA(rank=2))
+    state, before = adapted.state(), adapted.state()
+    first, second, third = list(state)[:3]
+    changed = {n: a for n, a in state.items() if n != first}
+    changed |= {second: state[second].T, "x.lora_A.weight": state[third]}
+    with pytest.raises(ValueError, match="nothing was changed") as caught:
+        adapted.load_state(changed)
+    assert f"missing: {first}, shape (2, 8)" in str(caught.value)
+    assert f"wrong shape: {second} is (2, 8), the model needs (8, 2)" in str(caught.value)
+    assert "unexpected: x.lora_A.weight" in str(caught.value)
+    assert all(np.array_equal(before[n], a) for n, a in adapted.state().items())
+    prefix = adapt(make_base(), PrefixTuning(length=2))
+    with pytest.raises(ValueError, match="one tensor 'prompt_embeddings' of shape"):
+        prefix.load_state({"prompt_embeddings": np.zeros((3, 32), np.float32)})
+
+
+def test_an_interrupted_save_leaves_the_old_adapter(folder, backend, monkeypatch):
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+
+    def full_disk(*args):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(os, "replace", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        randomize(adapt(make_base(), LoRA(rank=2)), seed=77).save(folder)
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+
+
+def test_a_save_cut_between_the_two_files_is_noticed(folder, backend):
+    old = (folder / "adapter_config.json").read_text()
+    randomize(adapt(make_base(), LoRA(rank=2)), seed=77).save(folder)
+    (folder / "adapter_config.json").write_text(old)
+    with pytest.raises(ValueError, match="does not belong to"):
+        peft.load(make_base(), folder)
+
+
+def test_saving_again_replaces_and_only_the_active_adapter_is_saved(backend, tmp_path):
+    adapted = adapt(make_base(), LoRA(rank=2), name="a").add("b", TopK(1))
+    adapted.save(tmp_path)
+    assert peft.load(make_base(), tmp_path).method == TopK(1)
+    adapted.set_active("a")
+    adapted.save(tmp_path)
+    assert peft.load(make_base(), tmp_path).method == LoRA(rank=2)
+
+
+def test_a_merged_adapter_saves_its_factors(folder, backend, tmp_path):
+    adapted = peft.load(make_base(), folder)
+    before = adapted.state()
+    adapted.merge().save(tmp_path)
+    again = peft.load(make_base(), tmp_path).state()
+    assert all(np.array_equal(before[n], again[n]) for n in before)
+
+
+def test_the_fingerprint_sees_names_shapes_and_values(backend):
+    base = make_base()
+    assert peft.fingerprint(base) == peft.fingerprint(make_base()) == peft.fingerprint(peft.clone(base))
+    assert peft.fingerprint(base) != peft.fingerprint(make_base("float64"))
+    assert peft.fingerprint(base) != peft.fingerprint(make_base(n_layers=1))

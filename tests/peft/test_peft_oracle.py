@@ -1,0 +1,54 @@
+"""LoRA against Hugging Face PEFT on the same GPT in PyTorch: files both ways, logits, gradients, training."""
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad import peft
+from minigrad.peft import LoRA
+from tests.peft.rows import adapt, logits, loss_of, make_base, make_ids, randomize
+
+torch = pytest.importorskip("torch")
+hf = pytest.importorskip("peft")
+from tests.models.torch_gpt import twin  # noqa: E402
+
+pytestmark = [pytest.mark.oracle, pytest.mark.filterwarnings("ignore")]
+CASES = [LoRA(rank=2, alpha=6), LoRA(rank=3, targets=("q_proj", "up_proj", "down_proj"), scaling="alpha/sqrt(r)", bias="all"),
+         LoRA(rank=2, targets=("up_proj", "blocks.1.attn.o_proj"), scaling="alpha", alpha=3)]
+
+
+def theirs_of(base, folder):
+    model = twin(base).eval()
+    model.prepare_inputs_for_generation = None      # PEFT asks every causal language model for it
+    return hf.PeftModel.from_pretrained(model, str(folder), is_trainable=True)
+
+
+@pytest.mark.parametrize("method", CASES, ids=lambda m: m.scaling)
+def test_peft_loads_our_file_and_computes_the_same(method, tmp_path):
+    base, ids = make_base("float64"), make_ids()
+    ours = randomize(adapt(base, method)).eval()
+    ours.save(tmp_path)
+    theirs = theirs_of(base, tmp_path)
+    run = theirs.get_base_model()                   # the same modules with LoRA in them, called as our twin is
+    got = run(torch.tensor(ids))
+    np.testing.assert_allclose(logits(ours, ids), got.detach().numpy(), rtol=0, atol=1e-10)
+    loss_of(ours, ids).backward()
+    out = run(torch.tensor(ids[:, :-1]))
+    torch.nn.functional.cross_entropy(out.flatten(0, 1), torch.tensor(ids[:, 1:]).flatten()).backward()
+    gradients = {n.replace(".default", ""): p.grad for n, p in theirs.named_parameters() if p.grad is not None}
+    for name, p in ours.own_parameters().items():
+        expected = gradients[peft.method.PEFT_PREFIX + name]
+        np.testing.assert_allclose(mg.to_numpy(p.grad), expected.numpy(), rtol=0, atol=1e-10, err_msg=name)
+
+
+def test_our_reader_takes_a_file_that_peft_wrote(tmp_path):
+    base, ids = make_base(), make_ids()
+    torch.manual_seed(0)
+    config = hf.LoraConfig(r=2, lora_alpha=5, target_modules=["k_proj", "down_proj"], init_lora_weights=False)
+    theirs = hf.get_peft_model(twin(base).eval(), config)
+    theirs.save_pretrained(str(tmp_path))
+    ours = peft.load(base, tmp_path).eval()
+    assert ours.method == LoRA(rank=2, alpha=5, targets=ours.method.targets)
+    with torch.no_grad():
+        expected = theirs(torch.tensor(ids)).numpy()
+    np.testing.assert_allclose(logits(ours, ids), expected, rtol=0, atol=1e-5)
+    assert not np.allclose(logits(base, ids), expected, atol=1e-3)
