@@ -10,10 +10,10 @@ import os
 import sys
 
 from minigrad import __version__
-from minigrad.commands import pretrain
+from minigrad.commands import experiments, pretrain
 from minigrad.commands.common import UserMistake
 
-FILES = (pretrain,)
+FILES = (experiments, pretrain)
 
 DESCRIPTION = """\
 Fine-tune a tiny transformer in five cheap ways, and see what each costs and what it gains.

@@ -58,34 +58,29 @@ class Trainer:
         if not isinstance(lr, int | float) or not 0 < lr < math.inf:
             raise ValueError(f"lr must be a finite number above 0; got {lr!r}")
         self.model, self.steps, self.lr, self.max_norm = model, steps, lr, max_norm
-        self.method = getattr(model, "method", None)
+        self.adapted = hasattr(model, "method")     # made by peft.apply: its method has a say in every step
         self.optimizer = optim.AdamW(self._groups(lr, weight_decay), lr=lr, betas=betas, weight_decay=weight_decay)
         warmup = min(steps, max(1, steps // 20)) if warmup is None else min(warmup, steps)
         self.schedule = optim.CosineWithWarmup(self.optimizer, warmup=warmup, total=steps, final_ratio=final_ratio)
         self.steps_done = 0
 
     def _groups(self, lr: float, weight_decay: float) -> list[dict]:
-        if self.method is not None:
-            return self.method.param_groups(self.tree, lr)
+        if self.adapted:
+            return self.model.param_groups(lr)
         named = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
         matrices = {"params": [(n, p) for n, p in named if p.ndim >= 2], "weight_decay": weight_decay}
         vectors = {"params": [(n, p) for n, p in named if p.ndim < 2], "weight_decay": 0.0}     # biases and norms
         return [group for group in (matrices, vectors) if group["params"]] or [{"params": []}]
-
-    @property
-    def tree(self):
-        """The modules that a method's hooks are given: the adapted model's own tree."""
-        return getattr(self.model, "model", self.model)
 
     def step(self, batch, start=0) -> tuple[float, float]:
         """One step; gives its loss and the length of its gradient before clipping.
 
         Raises TrainingDiverged, before any weight has changed, when one of the two is not finite.
         """
-        if self.method is not None:
-            self.method.before_step(self.tree, self.steps_done, self.steps)
+        if self.adapted:
+            self.model.before_step(self.steps_done, self.steps)
         loss = loss_on(self.model, batch, start)
-        penalty = None if self.method is None else self.method.penalty(self.tree)
+        penalty = self.model.penalty() if self.adapted else None
         (loss if penalty is None else loss + penalty).backward()
         norm = optim.clip_grad_norm_([p for group in self.optimizer.param_groups for p in group["params"]], self.max_norm)
         with no_grad():
@@ -96,8 +91,8 @@ class Trainer:
                 f"must be finite. The learning rate was {self.optimizer.param_groups[0]['lr']:.3g} (peak {self.lr:.3g}): "
                 "try a tenth of it, or a longer warm-up; if it fails in the first step, look for NaN in weights and data")
         self.optimizer.step()
-        if self.method is not None:
-            self.method.after_step(self.tree, self.steps_done, self.steps)
+        if self.adapted:
+            self.model.after_step(self.steps_done, self.steps)
         self.optimizer.zero_grad()
         self.schedule.step()
         self.steps_done += 1

@@ -1,0 +1,12 @@
+"""Experiments: a function from arguments to a table, a CSV, a figure. Start with compare.py.
+
+    adaptation.py   one run: base model, method, task, seed
+    runner.py       many runs in processes of their own, each result kept at once
+    statistics.py   mean and interval · figure.py, table.py   how results are drawn and written
+    compare.py      every method on one task · rank_sweep.py   LoRA's rank · lr_grid.py   the learning rates
+    measure.py      time of a step and of a reading · tradeoff.py   accuracy against trained parameters
+    bench.py        a training step here and in PyTorch
+"""
+from minigrad.experiments.compare import compare
+
+__all__ = ["compare"]

@@ -1,0 +1,147 @@
+"""One run of an experiment: the base model, one method, one task, one seed; train, then read words it never saw.
+
+What a seed changes: which of the adaptation words are learned from, which of a word's answers is taught, their order, and
+the method's initial weights. What it does not change: the steps, the batch size, the words of the evaluation. Two methods
+with the same seed see exactly the same batches.
+"""
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from minigrad import peft, pretrained, tasks, training
+from minigrad.backend import host
+
+# The methods at their usual sizes; what is not given here is the method's own default.
+SIZES = {"topk": {"k": 2}, "adapter": {"bottleneck": 16}, "prefix": {"length": 8}, "prompt": {"length": 8},
+         "lora": {"rank": 8, "alpha": 16}}
+EVALUATED_PER_STEP = 50                             # words read in about the time of one training step, for the estimate
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything one run depends on. method "base" trains nothing and only evaluates.
+
+    epochs over `examples` adaptation words in batches of `batch_size`; then the first `words` words of `split` are read.
+    """
+
+    task: str
+    method: str
+    seed: int
+    lr: float = 0.0
+    hyper: dict = field(default_factory=dict)
+    base: str = "reader"
+    examples: int = 2000
+    epochs: int = 3
+    batch_size: int = 32
+    words: int = 1000
+    split: str = "test"
+    keep: str | None = None                         # folder in which to keep the adapter
+
+    @property
+    def name(self) -> str:
+        """What tells this run from the others of an experiment, readable."""
+        hyper = "".join(f" {key}={value}" for key, value in self.hyper.items())
+        return f"{self.task} {self.method}{hyper} lr={self.lr:g} seed={self.seed}" if self.method != "base" else \
+            f"{self.task} base"
+
+    @property
+    def steps(self) -> int:
+        """Training steps."""
+        return 0 if self.method == "base" else self.epochs * math.ceil(self.examples / self.batch_size)
+
+    @property
+    def work(self) -> float:
+        """How long it takes, in training steps (for the progress bar)."""
+        return self.steps + self.words / EVALUATED_PER_STEP
+
+    def to_dict(self) -> dict:
+        """The fields, as plain values."""
+        return asdict(self)
+
+
+def make_method(name: str, **hyper):
+    """The method at the size that the comparisons use, unless `hyper` says otherwise.
+
+    >>> make_method("topk")
+    TopK(k=2, head=True)
+    """
+    return peft.create(name, **{**SIZES.get(name, {}), **hyper})
+
+
+def adaptation_batches(tokenizer, task, examples: int, batch_size: int, seed: int, context: int):
+    """The batches of a run: `examples` words drawn from the task's adaptation words, in an order drawn anew each epoch."""
+    pool = task.examples("adapt")
+    if examples > len(pool):
+        raise ValueError(f"{examples} examples were asked for, but the task {task.name!r} has {len(pool)} adaptation words")
+    rng = np.random.default_rng([seed, 1])
+    chosen = [pool[i] for i in rng.permutation(len(pool))[:examples]]
+    sequences = tasks.encode_examples(tokenizer, chosen, rng, pick="random", max_length=context)
+    return tasks.Batches(sequences, batch_size, rng, pad_id=tokenizer.pad_id)
+
+
+def reference_batch(tokenizer, task, batch_size: int):
+    """A batch that is the same for every method and seed: what memory and the time of a step are measured on."""
+    examples = task.examples("adapt")[:batch_size]
+    return next(iter(tasks.Batches(tasks.encode_examples(tokenizer, examples), batch_size, shuffle=False,
+                                   pad_id=tokenizer.pad_id)))
+
+
+@lru_cache(maxsize=2)
+def _base(name: str):
+    return pretrained.load(name)
+
+
+@lru_cache(maxsize=4)
+def _task(name: str):
+    return tasks.get(name)
+
+
+def perform(run: Run, tick=lambda work: None) -> dict:
+    """Do a run: its row of the table (what can be known from it alone) and how it read a few words.
+
+    tick(work) is told of progress, in units of a training step. Raises KeyboardInterrupt when interrupted.
+    """
+    model, tokenizer = _base(run.base)
+    task = _task(run.task)
+    task.add_symbols(tokenizer)
+    examples = task.examples(run.split)[:run.words]
+    row = {"task": task.name, "method": run.method, "seed": run.seed, "steps": run.steps}
+    if run.method != "base":
+        host.manual_seed(run.seed)
+        method = make_method(run.method, **run.hyper)
+        adapted = peft.apply(model, method)
+        trainable = sum(p.size for p in adapted.trainable_parameters())
+        use = training.memory(adapted, reference_batch(tokenizer, task, run.batch_size))
+        batches = adaptation_batches(tokenizer, task, run.examples, run.batch_size, run.seed, _room(adapted))
+        result = training.fit(adapted, batches, steps=run.steps, lr=run.lr, on_step=lambda *_: tick(1))
+        if result.interrupted:
+            raise KeyboardInterrupt
+        model = adapted.bake()
+        row |= {"rank": getattr(method, "rank", None), "alpha": getattr(method, "alpha", None), "lr": run.lr,
+                "trainable": trainable, "percent": 100 * trainable / adapted.base.num_parameters(),
+                "step_ms": result.step_ms, "activation_bytes": use.activations, "gradient_bytes": use.gradients,
+                "optimizer_bytes": use.optimizer, "stored_bytes": _stored(adapted, run.keep),
+                "loss": float(np.mean(result.losses[-20:]))}
+    score = training.evaluate(model, tokenizer, examples, on_batch=lambda n: tick(n / EVALUATED_PER_STEP))
+    row |= {"acc": score.exact_match, "per": score.phoneme_error_rate}
+    return {"row": row, "read": {word: " ".join(answer) for (word, _), answer in
+                                 zip(examples[:40], score.predictions, strict=False)}}
+
+
+def _room(adapted) -> int:
+    return adapted.config.context - adapted.position_shift
+
+
+def _stored(adapted, folder) -> int:
+    """Bytes on disk of the saved adapter; it is kept if a folder is given."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(folder or temporary)
+        adapted.save(folder)
+        return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())

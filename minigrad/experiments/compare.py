@@ -1,0 +1,204 @@
+"""`minigrad compare`: every method on one task, same words, same steps; what it gains and what it costs.
+
+Three parts: the runs (adaptation.py, in processes of their own), the times (measure.py, afterwards and alternating), and
+the table and figure drawn from them, here.
+"""
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from minigrad import pretrained, tasks
+from minigrad.experiments import table
+from minigrad.experiments.adaptation import Run, make_method, perform
+from minigrad.experiments.figure import draw_points, groups, new_figure, percent, reference_line, style
+from minigrad.experiments.measure import measure
+from minigrad.experiments.rates import learning_rate, provenance
+from minigrad.experiments.runner import Results, run_all
+from minigrad.experiments.statistics import summarize
+from minigrad.experiments.tradeoff import write_tradeoff
+
+METHODS = ("full", "topk", "adapter", "prefix", "lora")
+SHOWN_WORDS = 6
+
+
+def compare(*, task: str = "rhyme", methods=METHODS, seeds=(0, 1, 2), examples: int = 2000, epochs: int = 3, words: int = 1000,
+            batch_size: int = 32, base: str = "reader", out="runs/compare", processes: int = 2, threads: int = 1,
+            backend: str = "numpy", lr: float | None = None, rounds: int = 10, fresh: bool = False, progress: bool = True,
+            say=print, command: str = "") -> list[dict]:
+    """Compare methods on a task; writes compare.{csv,png,json} and accuracy_vs_parameters.* to `out`, returns the rows.
+
+    A seed changes the words learned from, their order and the initial weights; all methods make the same steps on the same
+    batches. Learning rates come from rates.py unless `lr` is given. Raises ValueError for unknown names and runs kept in
+    `out` under other settings, Interrupted on Ctrl-C (the same call then goes on).
+    """
+    out, the_task = Path(out), tasks.get(task)
+    model, tokenizer = pretrained.load(base)
+    the_task.add_symbols(tokenizer)
+    shared = {"task": task, "base": base, "examples": examples, "epochs": epochs, "batch_size": batch_size, "words": words}
+    rates = {name: learning_rate(name) if lr is None else lr for name in methods}
+    for name in methods:
+        make_method(name)                           # an unknown name is told before anything runs
+    # The adapters of the first seed stay: they are what the times are measured on, and they can be tried out.
+    runs = [Run(method="base", seed=0, **shared)] + [
+        Run(method=name, seed=seed, lr=rates[name], keep=str(out / "adapters" / name) if seed == seeds[0] else None, **shared)
+        for seed in seeds for name in methods]
+    results = Results(out, "compare", {**shared, "base": _identity(base), "lr": rates, "first seed": seeds[0],
+                                       "backend": backend}, fresh)
+    done = run_all(runs, perform, results, processes=processes, threads=threads, backend=backend, progress=progress, say=say)
+    costs = _costs(model, tokenizer, the_task, out, methods, batch_size, rounds, progress, threads)
+    before, rows = done[0], []
+    for result in done[1:]:
+        row = result["row"] | {"acc_base": before["row"]["acc"], "per_base": before["row"]["per"]}
+        rows.append(row | {key: value for key, value in costs[row["method"]].items()})
+    for row in rows:
+        assert row["trainable"] == make_method(row["method"]).count(model.config), row["method"]
+    read = {"base": before["read"]} | {result["row"]["method"]: result["read"] for result in reversed(done[1:])
+                                       if result["row"]["seed"] == seeds[0]}
+    about = {"command": command, "settings": {**shared, "seeds": list(seeds), "backend": backend, "processes": processes,
+                                              "threads": threads}, "learning_rates": {"from": provenance(), **rates},
+             "base_model": _identity(base), "floor": floor(the_task), "base_latency": costs["base"],
+             "words_read": _sample(the_task, words, read)}
+    rows.sort(key=lambda row: (list(methods).index(row["method"]), row["seed"]))
+    figure, alt = draw(rows, costs["base"])
+    table.write("compare", out, rows, figure=figure, alt=alt, about=about)
+    write_tradeoff(rows, out, {"command": command, "from": "compare.csv"})
+    say(report(rows, about))
+    say(f"\nwrote compare.csv, compare.png, compare.json and accuracy_vs_parameters.* to {out}")
+    results.remove()
+    return rows
+
+
+def floor(task) -> dict:
+    """What reading a word plainly scores on a task: the share of words that need not be changed, and how to say it."""
+    share = task.baseline("test")
+    return {"share": share, "note": f"{percent(share)} of the test words of {task.name} have their plain pronunciation as an "
+                                    "accepted answer: a model that reads well scores as much without having learned the task"}
+
+
+def _identity(base: str) -> dict:
+    described = pretrained.manifest(base)
+    return {"name": base, "sha256": described["sha256"][:16], "seed": described.get("seed"), "test": described.get("test")}
+
+
+def _costs(model, tokenizer, task, out: Path, methods, batch_size: int, rounds: int, progress: bool, threads: int) -> dict:
+    from tqdm import tqdm
+
+    import minigrad as mg
+
+    mg.set_num_threads(threads)
+    with tqdm(total=rounds + 1, desc="measuring times", disable=not progress, dynamic_ncols=True,
+              bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed} passed, {remaining} to go") as bar:
+        return measure(model, tokenizer, task, {name: out / "adapters" / name for name in methods}, batch_size=batch_size,
+                       rounds=rounds, on_round=bar.update)
+
+
+def _sample(task, words: int, read: dict) -> list[dict]:
+    """A few test words with what base and methods made of them; words that some method learned come first."""
+    accepted = dict(task.examples("test")[:words])
+    entries = [{"word": word, "accepted": [" ".join(answer) for answer in accepted[word]],
+                **{name: answers[word] for name, answers in read.items()}} for word in read["base"]]
+
+    def gained(entry):
+        return entry["base"] not in entry["accepted"] and any(entry[name] in entry["accepted"] for name in read)
+
+    learned, others = [e for e in entries if gained(e)], [e for e in entries if not gained(e)]
+    return (learned[:SHOWN_WORDS - 2] + others)[:SHOWN_WORDS]
+
+
+# ---- the table on the screen ----------------------------------------------------------------------------------------------
+
+def report(rows, about: dict) -> str:
+    """The comparison as text: gains, costs, a few words read before and after."""
+    base = rows[0]
+    gains, costs = [["(base model)", "", "", _pm([base["acc_base"]]), _pm([base["per_base"]])]], []
+    for (name,), runs in groups(rows, "method").items():
+        one = runs[0]
+        gains.append([name, f"{one['trainable']:,}", f"{one['percent']:.2f}", _pm([row["acc"] for row in runs]),
+                      _pm([row["per"] for row in runs])])
+        costs.append([name, _ms(one["step_ms"]), *(table.bytes_text(one[f"{what}_bytes"]) for what in
+                                                  ("activation", "gradient", "optimizer", "stored")),
+                      _ms(one["latency1_ms"]), _ms(one.get("latency1_merged_ms")), _ms(one["latency32_ms"]),
+                      _ms(one.get("latency32_merged_ms"))])
+    settings, latency = about["settings"], about["base_latency"]
+    costs.append(["(base model)", "", "", "", "", "", _ms(latency["latency1_ms"]), "", _ms(latency["latency32_ms"]), ""])
+    lines = [
+        f"\n{settings['task']}: {settings['examples']:,} examples, {base['steps']} steps of {settings['batch_size']}, "
+        f"{len(settings['seeds'])} seeds; scored on {settings['words']:,} test words; ± is the 95 % t-interval over seeds\n",
+        table.text_table(["method", "trained", "% of base", "words right, %", "phoneme errors, %"], gains),
+        f"\nMind the floor: {about['floor']['note']}.\n",
+        table.text_table(["method", "step", "activations", "gradients", "optimizer", "stored", "1 word", "merged", "32 words",
+                          "merged"], costs),
+        f"\nTimes are medians; \"1 word\" and \"32 words\" are the time to read them and write 8 symbols; activations are what "
+        f"one step on {settings['batch_size']} words keeps for its backward pass.\n"]
+    names = [name for name in about["words_read"][0] if name not in ("word", "accepted")] if about["words_read"] else []
+    lines.append(table.text_table(["word", "right answer", *names], [
+        [entry["word"], entry["accepted"][0], *(entry[name] + (" ✓" if entry[name] in entry["accepted"] else "")
+                                               for name in names)] for entry in about["words_read"]], left=99))
+    return "\n".join(lines)
+
+
+def _pm(values) -> str:
+    s = summarize(100 * value for value in values)
+    return f"{s.mean:.1f}" if math.isnan(s.half) else f"{s.mean:.1f} ± {s.half:.1f}"
+
+
+def _ms(value) -> str:
+    return "" if value is None else f"{value:.1f} ms"
+
+
+# ---- the figure -----------------------------------------------------------------------------------------------------------
+
+def draw(rows, base_costs: dict):
+    """(figure, alt text): accuracy, training memory and latency side by side, one line per method."""
+    by_method = {name: runs for (name,), runs in groups(rows, "method").items()}
+    names = list(by_method)
+    places = list(range(len(names)))[::-1]                          # the first method at the top
+    figure, (gain, memory, latency) = new_figure(3, 1, (11.0, 1.6 + 0.55 * len(names)), sharey=True)
+    base = rows[0]["acc_base"]
+    for place, name in zip(places, names, strict=True):
+        draw_points(gain, [place], [[row["acc"] for row in by_method[name]]], name, horizontal=True)
+        _stack(memory, place, by_method[name][0])
+        _latencies(latency, place, name, by_method[name][0])
+    reference_line(gain, base, f"base {percent(base)}", vertical=True)
+    reference_line(latency, base_costs["latency1_ms"], "base", vertical=True)
+    gain.set_yticks(places, [f"{name}\n{by_method[name][0]['trainable']:,}" for name in names], fontsize=9)
+    gain.set_ylim(-0.6, len(names) - 0.4)
+    gain.set_xlim(left=0)
+    gain.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
+    gain.set_xlabel(f"test words right ({rows[0]['task']})")
+    gain.set_ylabel("method, trained parameters", fontsize=9)
+    memory.set_xlabel("training memory beside the weights, MB")
+    latency.set_xlim(left=0)
+    latency.set_xlabel("time to read one word, ms (open: merged)")
+    said = []
+    for name in names:
+        runs, one = by_method[name], by_method[name][0]
+        total = (one["activation_bytes"] + one["gradient_bytes"] + one["optimizer_bytes"]) / 1e6
+        said.append(f"{name} trains {one['trainable']:,} parameters, answers {_pm([r['acc'] for r in runs])} percent right, "
+                    f"needs {total:.1f} MB and {one['latency1_ms']:.1f} ms per word")
+    alt = (f"Methods compared on {rows[0]['task']} in three panels: words right (mean, 95 percent interval and single seeds), "
+           f"training memory (activations, gradients, optimizer) and time per word. Base model {percent(base)}. "
+           + "; ".join(said) + ".")
+    return figure, alt
+
+
+def _stack(ax, place: int, row: dict) -> None:
+    """One bar of three parts, told apart by gray and hatching, labeled in the top row."""
+    start = 0.0
+    for what, gray, hatch in (("activation", "#BBBBBB", ""), ("gradient", "#777777", "///"), ("optimizer", "#FFFFFF", "...")):
+        size = row[f"{what}_bytes"] / 1e6
+        ax.barh(place, size, left=start, height=0.5, facecolor=gray, hatch=hatch, edgecolor="black", linewidth=0.6,
+                label={"activation": "activations", "gradient": "gradients", "optimizer": "optimizer"}[what])
+        start += size
+    handles, labels = ax.get_legend_handles_labels()
+    ax.legend(handles[:3], labels[:3], fontsize=8, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3,
+              columnspacing=1.0, handletextpad=0.4)
+
+
+def _latencies(ax, place: int, name: str, row: dict) -> None:
+    color, marker, _, _ = style(name)
+    ax.plot(row["latency1_ms"], place, marker=marker, color=color, markersize=7)
+    if row.get("latency1_merged_ms") is not None:
+        ax.plot(row["latency1_merged_ms"], place, marker=marker, color=color, markerfacecolor="white", markersize=7)
+
