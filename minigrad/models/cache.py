@@ -60,8 +60,8 @@ class LayerCache:
         """Write k and v, each (B, H, T, d), behind the tokens so far; gives all, (B, H, length + T, d)."""
         owner = self.owner
         if is_grad_enabled():
-            raise RuntimeError("a KV cache overwrites its arrays in place, which would corrupt a recorded graph: use it "
-                               "inside `with mg.no_grad():`, or train without a cache")
+            raise RuntimeError("a KV cache overwrites its arrays in place, which would corrupt a recorded graph: use "
+                               "it inside `with mg.no_grad():`, or train without a cache")
         batch, heads, capacity, size = owner.shape
         tokens = k.shape[2]
         if k.shape != (batch, heads, tokens, size) or v.shape != k.shape:
@@ -69,10 +69,12 @@ class LayerCache:
                              f"{tuple(k.shape)} and values {tuple(v.shape)}. Make one for this batch with "
                              "gpt.new_cache(batch)")
         if k.dtype != owner.dtype:
-            raise TypeError(f"this KV cache holds {owner.dtype}; got {k.dtype}. Make a new one with gpt.new_cache(batch)")
+            raise TypeError(f"this KV cache holds {owner.dtype}; got {k.dtype}. Make a new one with "
+                            "gpt.new_cache(batch)")
         start, stop = owner.length, owner.length + tokens
         if stop > capacity:
-            raise ValueError(f"the KV cache is full: {start} tokens are in it, {tokens} more do not fit into {capacity}")
+            raise ValueError(f"the KV cache is full: {start} tokens are in it, {tokens} more do not fit into "
+                             f"{capacity}")
         self.k[:, :, start:stop] = k.data
         self.v[:, :, start:stop] = v.data
         return Tensor(self.k[:, :, :stop]), Tensor(self.v[:, :, :stop])

@@ -110,6 +110,7 @@ def _check(model, prompts, max_new_tokens, temperature, top_k, stop, seed) -> li
         if len(ids) == 0:
             raise ValueError(f"prompt {i} is empty: the model needs at least one token to continue")
         if len(ids) > _room(model):
-            raise ValueError(f"prompt {i} has {len(ids)} tokens, but the context has room for {_room(model)}: shorten it")
+            raise ValueError(f"prompt {i} has {len(ids)} tokens, but the context has room for {_room(model)}: "
+                             "shorten it")
         checked.append(ids)
     return checked

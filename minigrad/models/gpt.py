@@ -45,7 +45,8 @@ class GPTConfig:
             positive(getattr(self, name), f"GPTConfig: {name}")
         probability(self.dropout, "GPTConfig: dropout")
         if self.d_model % self.n_heads:
-            raise ValueError(f"GPTConfig: d_model={self.d_model} cannot be split into n_heads={self.n_heads} equal heads")
+            raise ValueError(f"GPTConfig: d_model={self.d_model} cannot be split into n_heads={self.n_heads} equal "
+                             "heads")
         if self.positions not in POSITIONS:
             raise ValueError(f"GPTConfig: unknown positions {self.positions!r}: known are {', '.join(POSITIONS)}")
 
@@ -174,7 +175,7 @@ class GPT(nn.Module):
         return generate(self, prompts, max_new_tokens, temperature=temperature, top_k=top_k, stop=stop, seed=seed,
                         use_cache=use_cache)
 
-    # ---- checks at the door -------------------------------------------------------------------------------------------
+    # ---- checks at the door -----------------------------------------------------------------------------------------
 
     def _check_ids(self, ids):
         if ids is None:
@@ -191,14 +192,15 @@ class GPT(nn.Module):
         if embeddings.ndim != 3 or embeddings.shape[2] != self.config.d_model:
             raise ValueError(f"embeddings must have shape (B, T, {self.config.d_model}); got {tuple(embeddings.shape)}")
         if ids is not None and self._check_ids(ids).shape != embeddings.shape[:2]:
-            raise ValueError(f"ids of shape {host.np.shape(ids)} and embeddings of shape {tuple(embeddings.shape)} do not "
-                             "belong together; give ids=None to use embeddings alone")
+            raise ValueError(f"ids of shape {host.np.shape(ids)} and embeddings of shape {tuple(embeddings.shape)} do "
+                             "not belong together; give ids=None to use embeddings alone")
         return embeddings
 
     def _check_cache(self, cache: KVCache, batch: int) -> None:
         if len(cache.layers) != self.config.n_layers or cache.batch != batch:
-            raise ValueError(f"this cache is for {len(cache.layers)} layers and a batch of {cache.batch}; the model has "
-                             f"{self.config.n_layers} layers and the batch is {batch}. Make one with gpt.new_cache({batch})")
+            raise ValueError(f"this cache is for {len(cache.layers)} layers and a batch of {cache.batch}; the model "
+                             f"has {self.config.n_layers} layers and the batch is {batch}. Make one with "
+                             f"gpt.new_cache({batch})")
 
     def _positions(self, batch: int, tokens: int, cache: KVCache | None, start):
         """Host integers (T,) or, with a start per sequence, (B, T)."""
@@ -213,7 +215,7 @@ class GPT(nn.Module):
         if end > self.config.context:
             past = "" if cache is None else f" + {cache.length} in the cache"
             shift = f" + shift {self.position_shift}" if self.position_shift else ""
-            raise ValueError(f"{tokens} tokens{past} starting at {np.max(np.asarray(start))}{shift} need {end} positions, "
-                             f"but the context is {self.config.context}. Shorten the sequence, or make the model with "
+            raise ValueError(f"{tokens} tokens{past} starting at {np.max(start)}{shift} need {end} positions, but "
+                             f"the context is {self.config.context}. Shorten the sequence, or make the model with "
                              f"GPTConfig(context={end})")
         return first[..., None] + np.arange(tokens)             # () -> (T,), (B,) -> (B, T)

@@ -25,7 +25,8 @@ class MultiHeadAttention(Module):
         self.d_model = positive(d_model, "MultiHeadAttention: d_model")
         self.n_heads = positive(n_heads, "MultiHeadAttention: n_heads")
         if d_model % n_heads:
-            raise ValueError(f"MultiHeadAttention: d_model={d_model} cannot be split into n_heads={n_heads} equal heads")
+            raise ValueError(f"MultiHeadAttention: d_model={d_model} cannot be split into n_heads={n_heads} equal "
+                             "heads")
         self.dropout = probability(dropout, "MultiHeadAttention: dropout")
         self.q_proj = Linear(d_model, d_model)
         self.k_proj = Linear(d_model, d_model)

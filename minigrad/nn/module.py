@@ -176,10 +176,12 @@ class Module:
             raise TypeError(f"set_submodule needs a Module; got {type(module).__name__}")
         path, _, name = target.rpartition(".")
         if not name:
-            raise ValueError(f"set_submodule needs the name of a submodule, such as 'blocks.0.attn.q_proj'; got {target!r}")
+            raise ValueError("set_submodule needs the name of a submodule, such as 'blocks.0.attn.q_proj'; got "
+                             f"{target!r}")
         parent = self.get_submodule(path)
-        if strict or name not in parent._modules and name in {**parent.__dict__, **parent._parameters, **parent._buffers}:
-            self.get_submodule(target)              # raises: there is no module, or something else has the name
+        taken = name in parent.__dict__ or name in parent._parameters or name in parent._buffers
+        if name not in parent._modules and (strict or taken):
+            self.get_submodule(target)              # raises, and says what is there
         parent.add_module(name, module)
 
     def get_parameter(self, target: str) -> Parameter:
@@ -251,7 +253,7 @@ class Module:
 
     def state_dict(self) -> dict:
         """{name: NumPy copy} of every parameter and buffer, on the host whatever the backend; a tied weight once."""
-        return {name: host.np.array(t.numpy()) for name, t in self._state()}
+        return {name: t.numpy() for name, t in self._state()}
 
     def load_state_dict(self, state: dict, strict: bool = True) -> LoadResult:
         """Take the values of `state` (host arrays or tensors), keeping this model's backend and dtypes.

@@ -42,8 +42,9 @@ class Adam(Optimizer):
     def update(self, group: dict, backend, p, g, state: dict, step: int) -> None:
         """One step on 1-D arrays, in place."""
         beta1, beta2 = group["betas"]
-        backend.adam_step(p, g, state["exp_avg"], state["exp_avg_sq"], lr=group["lr"], beta1=beta1, beta2=beta2,
-                          eps=group["eps"], weight_decay=group["weight_decay"], step=step, decoupled=self.decoupled)
+        backend.adam_step(p, g, state["exp_avg"], state["exp_avg_sq"], lr=float(group["lr"]), beta1=beta1,
+                          beta2=beta2, eps=group["eps"], weight_decay=group["weight_decay"], step=step,
+                          decoupled=self.decoupled)
 
 
 class AdamW(Adam):

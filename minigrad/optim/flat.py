@@ -73,8 +73,8 @@ class FlatBuffer:
             if p.grad is None:
                 continue
             if p.grad.shape != p.data.shape or p.grad.dtype != p.data.dtype:
-                raise ValueError(f"the gradient of {slot.name} has shape {tuple(p.grad.shape)} and dtype {p.grad.dtype}; "
-                                 f"the parameter has {tuple(p.shape)} and {p.data.dtype}")
+                raise ValueError(f"the gradient of {slot.name} has shape {tuple(p.grad.shape)} and dtype "
+                                 f"{p.grad.dtype}; the parameter has {tuple(p.shape)} and {p.data.dtype}")
             if p.data is not slot.view:
                 self._adopt(slot)
             if runs and runs[-1][1] == slot.start and runs[-1][2] == slot.steps + 1:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 
 from minigrad.autograd import Tensor
 from minigrad.backend import host
@@ -31,11 +32,12 @@ class Optimizer:
                 self.add_param_group(group)
         else:
             self.add_param_group({"params": params})
+        total = len(self._all_slots())
         if not any(slot.param.requires_grad for slot in self._all_slots()):
-            raise ValueError(f"{type(self).__name__} was given no trainable parameters ({len(self._all_slots())} "
-                             "in all). Unfreeze some first (module.requires_grad_(True)), or check the names you selected")
+            raise ValueError(f"{type(self).__name__} was given no trainable parameters ({total} in all). Unfreeze some "
+                             "first (module.requires_grad_(True)), or check the names you selected")
 
-    # ---- what a subclass defines -------------------------------------------------------------------------------------
+    # ---- what a subclass defines ------------------------------------------------------------------------------------
 
     def state_names(self, group: dict) -> tuple[str, ...]:
         """The state arrays that this group's parameters have, each as large as the parameters."""
@@ -50,7 +52,7 @@ class Optimizer:
         for option in ("lr", "weight_decay"):
             at_least_zero(group[option], option)
 
-    # ---- training ------------------------------------------------------------------------------------------------------
+    # ---- training ---------------------------------------------------------------------------------------------------
 
     def step(self) -> None:
         """Update every trainable parameter that has a gradient. Reads nothing back from the device."""
@@ -129,7 +131,7 @@ class Optimizer:
                 slot.release()
         self._buffers[i] = [FlatBuffer(slots, self.state_names(self.param_groups[i])) for slots in kinds.values()]
 
-    # ---- saving and loading ----------------------------------------------------------------------------------------------
+    # ---- saving and loading -----------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict:
         """{"state": {parameter name: {"step": int, state name: host array}}, "param_groups": [options, names]}.
@@ -139,7 +141,8 @@ class Optimizer:
         state = {}
         for slot in self._all_slots():
             if slot.steps:
-                arrays = {key: host.np.array(_host(array)).reshape(slot.param.shape) for key, array in slot.state.items()}
+                shape = slot.param.shape
+                arrays = {key: Tensor(array).numpy().reshape(shape) for key, array in slot.state.items()}
                 state[slot.name] = {"step": slot.steps, **arrays}
         groups = [{**{k: v for k, v in group.items() if k != "params"}, "params": [slot.name for slot in slots]}
                   for group, slots in zip(self.param_groups, self._slots, strict=True)]
@@ -191,21 +194,22 @@ class Optimizer:
             if set(entry) != wanted:
                 yield f"{slot.name}: has {', '.join(sorted(entry))}; needed are {', '.join(sorted(wanted))}"
             for key, value in entry.items():
-                if key != "step" and host.np.shape(value) != tuple(slot.param.shape):
-                    yield f"{slot.name}: {key} has shape {host.np.shape(value)}, the parameter {tuple(slot.param.shape)}"
+                shape, wanted_shape = host.np.shape(value), tuple(slot.param.shape)
+                if key != "step" and shape != wanted_shape:
+                    yield f"{slot.name}: {key} has shape {shape}, the parameter {wanted_shape}"
 
     def __repr__(self) -> str:
         lines = []
         for i, group in enumerate(self.param_groups):
             options = ", ".join(f"{k}={v}" for k, v in group.items() if k not in ("params", "name"))
-            size = sum(p.size for p in group["params"])
-            lines.append(f"  {group.get('name', f'group {i}')}: {len(group['params'])} tensors, {size:,} numbers, {options}")
+            name, params = group.get("name", f"group {i}"), group["params"]
+            lines.append(f"  {name}: {len(params)} tensors, {sum(p.size for p in params):,} numbers, {options}")
         return f"{type(self).__name__}(\n" + "\n".join(lines) + "\n)"
 
 
 def at_least_zero(value, what: str) -> None:
     """Raise ValueError unless `value` is a finite number of at least 0."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= value < math.inf:
         raise ValueError(f"{what} must be a finite number of at least 0; got {value!r}")
 
 
@@ -224,12 +228,9 @@ def _slot(entry, index: int) -> Slot:
     if not isinstance(param, Tensor):
         raise TypeError(f"an optimizer needs tensors, (name, tensor) pairs or group dicts; got {type(param).__name__}")
     if not param.is_leaf:
-        raise ValueError(f"parameter {name} is the result of an operation; only leaves can be trained (detach() it first)")
+        raise ValueError(f"parameter {name} is the result of an operation; only leaves can be trained (detach() it "
+                         "first)")
     return Slot(str(name), param)
-
-
-def _host(array):
-    return Tensor(array).numpy()
 
 
 def _tupled(value):

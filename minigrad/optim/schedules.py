@@ -34,8 +34,8 @@ class CosineWithWarmup:
 
     def __init__(self, optimizer: Optimizer, warmup: int, total: int, final_ratio: float = 0.1):
         if not isinstance(warmup, int) or not isinstance(total, int) or not 0 <= warmup <= total or total < 1:
-            raise ValueError(f"CosineWithWarmup needs 0 ≤ warmup ≤ total steps, total at least 1; got warmup={warmup!r}, "
-                             f"total={total!r}")
+            raise ValueError("CosineWithWarmup needs 0 ≤ warmup ≤ total steps, total at least 1; got "
+                             f"warmup={warmup!r}, total={total!r}")
         if not 0 <= final_ratio <= 1:
             raise ValueError(f"final_ratio must lie between 0 and 1; got {final_ratio!r}")
         self.optimizer, self.warmup, self.total, self.final_ratio = optimizer, warmup, total, final_ratio

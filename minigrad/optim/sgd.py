@@ -37,6 +37,6 @@ class SGD(Optimizer):
 
     def update(self, group: dict, backend, p, g, state: dict, step: int) -> None:
         """One step on 1-D arrays, in place."""
-        backend.sgd_step(p, g, state.get("momentum_buffer"), lr=group["lr"], momentum=group["momentum"],
+        backend.sgd_step(p, g, state.get("momentum_buffer"), lr=float(group["lr"]), momentum=group["momentum"],
                          dampening=group["dampening"], weight_decay=group["weight_decay"], nesterov=group["nesterov"],
                          first=step == 1)

@@ -12,7 +12,8 @@ CASES = {
     "linear": (lambda: nn.Linear(5, 3), lambda: torch.nn.Linear(5, 3), (2, 4, 5)),
     "linear without bias": (lambda: nn.Linear(5, 3, bias=False), lambda: torch.nn.Linear(5, 3, bias=False), (4, 5)),
     "layer norm": (lambda: nn.LayerNorm(6), lambda: torch.nn.LayerNorm(6), (2, 3, 6)),
-    "layer norm over two": (lambda: nn.LayerNorm((3, 6), eps=1e-3), lambda: torch.nn.LayerNorm((3, 6), eps=1e-3), (2, 3, 6)),
+    "layer norm over two": (lambda: nn.LayerNorm((3, 6), eps=1e-3), lambda: torch.nn.LayerNorm((3, 6), eps=1e-3),
+                            (2, 3, 6)),
     "layer norm, no bias": (lambda: nn.LayerNorm(6, bias=False), lambda: torch.nn.LayerNorm(6, bias=False), (2, 6)),
     "layer norm, plain": (lambda: nn.LayerNorm(6, elementwise_affine=False),
                           lambda: torch.nn.LayerNorm(6, elementwise_affine=False), (2, 6)),
@@ -47,7 +48,7 @@ def copy_weights(ours, theirs, dtype):
     theirs.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
 
 
-def compare(ours, theirs, x, dtype):
+def check_layer(ours, theirs, x, dtype):
     rng = np.random.default_rng(2)
     a = mg.tensor(x, requires_grad=True)
     b = torch.tensor(x, requires_grad=True)
@@ -68,7 +69,7 @@ def test_layer_is_pytorchs(backend, name, dtype):
     make_ours, make_theirs, shape = CASES[name]
     ours, theirs = make_ours(), make_theirs()
     copy_weights(ours, theirs, dtype)
-    compare(ours, theirs, np.random.default_rng(0).normal(size=shape).astype(dtype), dtype)
+    check_layer(ours, theirs, np.random.default_rng(0).normal(size=shape).astype(dtype), dtype)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -175,8 +176,8 @@ def test_initial_values_are_distributed_like_pytorchs(backend):
 
 
 INITS = [("uniform_", (-2.0, 3.0)), ("normal_", (1.0, 2.0)), ("kaiming_uniform_", ()), ("kaiming_normal_", ()),
-         ("kaiming_uniform_", (0.5, "fan_out")), ("xavier_uniform_", (2.0,)), ("xavier_normal_", ()), ("constant_", (3.0,)),
-         ("zeros_", ()), ("ones_", ())]
+         ("kaiming_uniform_", (0.5, "fan_out")), ("xavier_uniform_", (2.0,)), ("xavier_normal_", ()),
+         ("constant_", (3.0,)), ("zeros_", ()), ("ones_", ())]
 
 
 @pytest.mark.parametrize(("name", "args"), INITS)

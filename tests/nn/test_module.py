@@ -131,7 +131,8 @@ def test_load_state_dict_lists_everything_and_changes_nothing(net):
         net.load_state_dict(state)
     text = str(error.value)
     for line in ("missing: first.bias", "unexpected: first.bais (did you mean 'first.bias'?)",
-                 "wrong shape: layers.1.weight is (2, 4), the model needs (2, 3)", "not an array of numbers: scale is str",
+                 "wrong shape: layers.1.weight is (2, 4), the model needs (2, 3)",
+                 "not an array of numbers: scale is str",
                  "two values for one tied weight: layers.0.weight and first.weight differ", "nothing was changed"):
         assert line in text, line
     for name, value in net.state_dict().items():

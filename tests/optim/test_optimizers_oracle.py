@@ -32,11 +32,11 @@ class Pair:
         self.ours = [mg.tensor(value, requires_grad=True) for value in values]
         self.theirs = [torch.tensor(value, requires_grad=True) for value in values]
         groups = groups or [(range(len(shapes)), {})]
-        self.a = getattr(mg.optim, kind)([{"params": [self.ours[i] for i in ids], **extra} for ids, extra in groups], **options)
-        self.b = getattr(torch.optim, kind)([{"params": [self.theirs[i] for i in ids], **extra} for ids, extra in groups],
-                                            **options)
+        ours = [{"params": [self.ours[i] for i in ids], **extra} for ids, extra in groups]
+        theirs = [{"params": [self.theirs[i] for i in ids], **extra} for ids, extra in groups]
+        self.a, self.b = getattr(mg.optim, kind)(ours, **options), getattr(torch.optim, kind)(theirs, **options)
 
-    def step(self, skip=()):
+    def step_and_check(self, skip=()):
         """A step with random gradients, None for the parameters in `skip` and for frozen ones."""
         for i, (p, q) in enumerate(zip(self.ours, self.theirs, strict=True)):
             g = self.rng.normal(size=p.shape).astype(self.dtype)
@@ -48,10 +48,10 @@ class Pair:
         self.check()
 
     def check(self):
+        tol = TOLERANCE[self.dtype]
         for i, (p, q) in enumerate(zip(self.ours, self.theirs, strict=True)):
             assert p.dtype.name == self.dtype and p.shape == tuple(q.shape)
-            np.testing.assert_allclose(p.numpy(), q.detach().numpy(), rtol=TOLERANCE[self.dtype], atol=TOLERANCE[self.dtype],
-                                       err_msg=f"parameter {i}")
+            np.testing.assert_allclose(p.numpy(), q.detach().numpy(), rtol=tol, atol=tol, err_msg=f"parameter {i}")
 
     def swap(self, i, value):
         """Another array takes the parameter's place."""
@@ -69,14 +69,14 @@ class Pair:
 def test_twenty_steps(backend, name, dtype):
     pair = Pair(*OPTIMIZERS[name], dtype=dtype)
     for _ in range(20):
-        pair.step()
+        pair.step_and_check()
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_missing_gradients_are_skipped_with_their_own_step_count(backend, name):
     pair = Pair(*OPTIMIZERS[name])
     for step in range(20):
-        pair.step(skip={0: (1,), 1: (0, 1, 2, 3, 4), 5: (0, 4), 6: (2,), 7: (2, 3)}.get(step, ()))
+        pair.step_and_check(skip={0: (1,), 1: (0, 1, 2, 3, 4), 5: (0, 4), 6: (2,), 7: (2, 3)}.get(step, ()))
 
 
 @pytest.mark.parametrize("name", ["sgd momentum", "adam", "adamw decay"])
@@ -84,7 +84,7 @@ def test_groups_have_their_own_options_which_may_change(backend, name):
     kind, options = OPTIMIZERS[name]
     pair = Pair(kind, options, groups=[([0, 3], dict(lr=0.2)), ([1], dict(weight_decay=0.7)), ([4, 2], {})])
     for step in range(20):
-        pair.step(skip=(1,) if step == 3 else ())
+        pair.step_and_check(skip=(1,) if step == 3 else ())
         if step == 10:
             for optimizer in (pair.a, pair.b):
                 optimizer.param_groups[0]["lr"] = 0.01
@@ -108,7 +108,7 @@ def test_everything_between_two_steps(backend, name):
         if step == 12:                              # a new array twice in a row
             pair.swap(2, np.array(1.0))
             pair.swap(2, np.array(-1.0))
-        pair.step(skip=(4,) if step == 13 else ())
+        pair.step_and_check(skip=(4,) if step == 13 else ())
 
 
 @pytest.mark.parametrize("name", ["sgd dampening", "adamw decay"])
@@ -146,17 +146,17 @@ def test_a_module_loads_freezes_and_unfreezes(backend, name):
 def test_saved_and_loaded_optimizers_go_on_as_if_nothing_happened(backend, name):
     pair = Pair(*OPTIMIZERS[name], groups=[([0, 1], dict(lr=0.2)), ([2, 3, 4], {})])
     for step in range(5):
-        pair.step(skip=(1, 4) if step < 2 else ())
+        pair.step_and_check(skip=(1, 4) if step < 2 else ())
     saved = pair.a.state_dict()
     fresh = Pair(*OPTIMIZERS[name], groups=[([0, 1], {}), ([2, 3, 4], {})])
     for _ in range(3):
-        fresh.step()                                # its own state must vanish
+        fresh.step_and_check()                                # its own state must vanish
     for p, q in zip(fresh.ours, pair.ours, strict=True):
         p.data = q.data
     fresh.a.load_state_dict(saved)
     fresh.rng, fresh.theirs, fresh.b = pair.rng, pair.theirs, pair.b
     for step in range(5):
-        fresh.step(skip=(0,) if step == 1 else ())
+        fresh.step_and_check(skip=(0,) if step == 1 else ())
 
 
 def test_momentum_switched_on_later(backend):
@@ -166,7 +166,7 @@ def test_momentum_switched_on_later(backend):
         if step == 4:
             for optimizer in (pair.a, pair.b):
                 optimizer.param_groups[0]["momentum"] = 0.9
-        pair.step()
+        pair.step_and_check()
 
 
 @pytest.mark.parametrize("max_norm", [0.1, 1.0, 1e3, float("inf")])
