@@ -8,5 +8,7 @@
     bench.py        a training step here and in PyTorch
 """
 from minigrad.experiments.compare import compare
+from minigrad.experiments.lr_grid import lr_grid
+from minigrad.experiments.rank_sweep import rank_sweep
 
-__all__ = ["compare"]
+__all__ = ["compare", "lr_grid", "rank_sweep"]

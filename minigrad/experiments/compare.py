@@ -5,13 +5,12 @@ the table and figure drawn from them, here.
 """
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 from minigrad import pretrained, tasks
 from minigrad.experiments import table
 from minigrad.experiments.adaptation import Run, make_method, perform
-from minigrad.experiments.figure import draw_points, groups, new_figure, percent, reference_line, style
+from minigrad.experiments.figure import draw_points, groups, new_figure, percent, percent_axis, reference_line, style
 from minigrad.experiments.measure import measure
 from minigrad.experiments.rates import learning_rate, provenance
 from minigrad.experiments.runner import Results, run_all
@@ -43,7 +42,7 @@ def compare(*, task: str = "rhyme", methods=METHODS, seeds=(0, 1, 2), examples: 
     runs = [Run(method="base", seed=0, **shared)] + [
         Run(method=name, seed=seed, lr=rates[name], keep=str(out / "adapters" / name) if seed == seeds[0] else None, **shared)
         for seed in seeds for name in methods]
-    results = Results(out, "compare", {**shared, "base": _identity(base), "lr": rates, "first seed": seeds[0],
+    results = Results(out, "compare", {**shared, "base": base_identity(base), "lr": rates, "first seed": seeds[0],
                                        "backend": backend}, fresh)
     done = run_all(runs, perform, results, processes=processes, threads=threads, backend=backend, progress=progress, say=say)
     costs = _costs(model, tokenizer, the_task, out, methods, batch_size, rounds, progress, threads)
@@ -57,7 +56,7 @@ def compare(*, task: str = "rhyme", methods=METHODS, seeds=(0, 1, 2), examples: 
                                        if result["row"]["seed"] == seeds[0]}
     about = {"command": command, "settings": {**shared, "seeds": list(seeds), "backend": backend, "processes": processes,
                                               "threads": threads}, "learning_rates": {"from": provenance(), **rates},
-             "base_model": _identity(base), "floor": floor(the_task), "base_latency": costs["base"],
+             "base_model": base_identity(base), "floor": floor(the_task), "base_latency": costs["base"],
              "words_read": _sample(the_task, words, read)}
     rows.sort(key=lambda row: (list(methods).index(row["method"]), row["seed"]))
     figure, alt = draw(rows, costs["base"])
@@ -76,7 +75,8 @@ def floor(task) -> dict:
                                     "accepted answer: a model that reads well scores as much without having learned the task"}
 
 
-def _identity(base: str) -> dict:
+def base_identity(base: str) -> dict:
+    """Which base model a result belongs to: name, checksum, seed, its own test scores."""
     described = pretrained.manifest(base)
     return {"name": base, "sha256": described["sha256"][:16], "seed": described.get("seed"), "test": described.get("test")}
 
@@ -111,11 +111,11 @@ def _sample(task, words: int, read: dict) -> list[dict]:
 def report(rows, about: dict) -> str:
     """The comparison as text: gains, costs, a few words read before and after."""
     base = rows[0]
-    gains, costs = [["(base model)", "", "", _pm([base["acc_base"]]), _pm([base["per_base"]])]], []
+    gains, costs = [["(base model)", "", "", summarize([base["acc_base"]]).percent(), summarize([base["per_base"]]).percent()]], []
     for (name,), runs in groups(rows, "method").items():
         one = runs[0]
-        gains.append([name, f"{one['trainable']:,}", f"{one['percent']:.2f}", _pm([row["acc"] for row in runs]),
-                      _pm([row["per"] for row in runs])])
+        gains.append([name, f"{one['trainable']:,}", f"{one['percent']:.2f}", summarize(row["acc"] for row in runs).percent(),
+                      summarize(row["per"] for row in runs).percent()])
         costs.append([name, _ms(one["step_ms"]), *(table.bytes_text(one[f"{what}_bytes"]) for what in
                                                   ("activation", "gradient", "optimizer", "stored")),
                       _ms(one["latency1_ms"]), _ms(one.get("latency1_merged_ms")), _ms(one["latency32_ms"]),
@@ -136,11 +136,6 @@ def report(rows, about: dict) -> str:
         [entry["word"], entry["accepted"][0], *(entry[name] + (" ✓" if entry[name] in entry["accepted"] else "")
                                                for name in names)] for entry in about["words_read"]], left=99))
     return "\n".join(lines)
-
-
-def _pm(values) -> str:
-    s = summarize(100 * value for value in values)
-    return f"{s.mean:.1f}" if math.isnan(s.half) else f"{s.mean:.1f} ± {s.half:.1f}"
 
 
 def _ms(value) -> str:
@@ -164,8 +159,7 @@ def draw(rows, base_costs: dict):
     reference_line(latency, base_costs["latency1_ms"], "base", vertical=True)
     gain.set_yticks(places, [f"{name}\n{by_method[name][0]['trainable']:,}" for name in names], fontsize=9)
     gain.set_ylim(-0.6, len(names) - 0.4)
-    gain.set_xlim(left=0)
-    gain.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
+    percent_axis(gain, "x")
     gain.set_xlabel(f"test words right ({rows[0]['task']})")
     gain.set_ylabel("method, trained parameters", fontsize=9)
     memory.set_xlabel("training memory beside the weights, MB")
@@ -175,7 +169,7 @@ def draw(rows, base_costs: dict):
     for name in names:
         runs, one = by_method[name], by_method[name][0]
         total = (one["activation_bytes"] + one["gradient_bytes"] + one["optimizer_bytes"]) / 1e6
-        said.append(f"{name} trains {one['trainable']:,} parameters, answers {_pm([r['acc'] for r in runs])} percent right, "
+        said.append(f"{name} trains {one['trainable']:,} parameters, answers {summarize(r['acc'] for r in runs).percent()} percent right, "
                     f"needs {total:.1f} MB and {one['latency1_ms']:.1f} ms per word")
     alt = (f"Methods compared on {rows[0]['task']} in three panels: words right (mean, 95 percent interval and single seeds), "
            f"training memory (activations, gradients, optimizer) and time per word. Base model {percent(base)}. "

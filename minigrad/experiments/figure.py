@@ -103,6 +103,13 @@ def spread_labels(ax, points) -> None:
                     color=color, annotation_clip=False)
 
 
+def percent_axis(ax, which: str = "y") -> None:
+    """Label an axis of shares in percent, from 0 on."""
+    axis, limits = (ax.yaxis, ax.set_ylim) if which == "y" else (ax.xaxis, ax.set_xlim)
+    axis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
+    limits(0, None)
+
+
 def percent(value: float) -> str:
     """0.1234 as "12.3 %"."""
     return f"{100 * value:.1f} %"

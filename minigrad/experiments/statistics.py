@@ -29,6 +29,14 @@ class Summary:
     def __str__(self) -> str:
         return f"{self.mean:.3g}" if math.isnan(self.half) else f"{self.mean:.3g} ± {self.half:.2g}"
 
+    def percent(self) -> str:
+        """A share as percent, without the sign: "12.3 ± 0.4".
+
+        >>> summarize([0.1, 0.2]).percent(), summarize([0.1]).percent()
+        ('15.0 ± 63.5', '10.0')
+        """
+        return f"{100 * self.mean:.1f}" + ("" if math.isnan(self.half) else f" ± {100 * self.half:.1f}")
+
 
 def summarize(values) -> Summary:
     """Mean and 95 % t-interval: x̄ ± t₀.₉₇₅(n−1) · s/√n, s the sample's standard deviation (correction 1).

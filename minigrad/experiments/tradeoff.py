@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from minigrad.experiments import table
-from minigrad.experiments.figure import draw_points, groups, new_figure, percent, reference_line, spread_labels, style
+from minigrad.experiments.figure import draw_points, groups, new_figure, percent, percent_axis, reference_line, spread_labels, style
 from minigrad.experiments.statistics import summarize
 
 COLUMNS = ("task", "method", "rank", "alpha", "lr", "seed", "steps", "trainable", "percent", "acc_base", "acc")
@@ -31,8 +31,7 @@ def draw(rows):
     base = summarize({row["acc_base"] for row in rows}).mean
     reference_line(ax, base, f"base model {percent(base)}")
     ax.set_xscale("log")
-    ax.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
-    ax.set_ylim(bottom=0)
+    percent_axis(ax)
     ax.margins(x=0.12)
     ax.set_xlabel("trained parameters")
     ax.set_ylabel("words answered exactly right")

@@ -1,0 +1,109 @@
+"""`minigrad experiments lr-grid`: choose each method's learning rate on validation words, never on test words."""
+from __future__ import annotations
+
+from pathlib import Path
+
+from minigrad import tasks
+from minigrad.experiments import rates as rates_file
+from minigrad.experiments import table
+from minigrad.experiments.adaptation import Run, make_method, perform
+from minigrad.experiments.compare import METHODS, base_identity
+from minigrad.experiments.figure import draw_points, groups, new_figure, percent, percent_axis, spread_labels, style
+from minigrad.experiments.runner import Results, run_all
+from minigrad.experiments.statistics import summarize
+from minigrad.pretrained import write_json
+
+COLUMNS = ("task", "method", "lr", "seed", "steps", "acc_validation", "per_validation", "train_loss", "chosen")
+# Factors of about two around what each method is usually given; a best rate at an end asks for a wider range.
+RANGES = {"full": (2.5e-4, 5e-4, 1e-3, 2e-3), "topk": (5e-4, 1e-3, 2e-3, 4e-3), "adapter": (1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2),
+          "prefix": (5e-3, 1e-2, 2e-2, 4e-2, 8e-2), "prompt": (1e-2, 3e-2, 1e-1, 3e-1),
+          "lora": (2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2)}
+ANY = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+
+
+def lr_grid(*, task: str = "rhyme", methods=METHODS, rates=None, seeds=(0, 1, 2), examples: int = 2000, epochs: int = 3,
+            words: int = 1000, batch_size: int = 32, base: str = "reader", out="runs/lr-grid", processes: int = 2,
+            threads: int = 1, backend: str = "numpy", adopt: bool = False, fresh: bool = False, progress: bool = True,
+            say=print, command: str = "") -> dict[str, float]:
+    """Try learning rates; write lr_grid.{csv,png,json} to `out` and return {method: best rate}.
+
+    Best is the highest mean share of validation words right over the seeds; of equals, the one with fewer phoneme errors.
+    adopt: write the choice into the package, for compare and rank_sweep.
+    """
+    out, shared = Path(out), {"task": task, "base": base, "examples": examples, "epochs": epochs, "batch_size": batch_size,
+                              "words": words, "split": "validation"}
+    tasks.get(task)
+    for name in methods:
+        make_method(name)
+    runs = [Run(method=name, lr=lr, seed=seed, **shared)
+            for seed in seeds for name in methods for lr in (rates or RANGES.get(name, ANY))]
+    results = Results(out, "lr_grid", {**shared, "base": base_identity(base), "backend": backend}, fresh)
+    done = run_all(runs, perform, results, processes=processes, threads=threads, backend=backend, progress=progress, say=say)
+    rows = [{**result["row"], "acc_validation": result["row"]["acc"], "per_validation": result["row"]["per"],
+             "train_loss": result["row"]["loss"]} for result in done]
+    rows.sort(key=lambda row: (list(methods).index(row["method"]), row["lr"], row["seed"]))
+    best = choose(rows)
+    for row in rows:
+        row["chosen"] = int(row["lr"] == best[row["method"]])
+    how = (f"the best of a grid on {words:,} validation words of {task}: {examples:,} examples, {runs[0].steps} steps of "
+           f"{batch_size}, {len(list(seeds))} seeds (figures/lr_grid.csv)")
+    figure, alt = draw(rows, best)
+    table.write("lr_grid", out, rows, columns=COLUMNS, figure=figure, alt=alt, about={
+        "command": command, "settings": {**shared, "seeds": list(seeds)}, "base_model": base_identity(base), "chosen": best})
+    say(report(rows, best))
+    if adopt:
+        known = rates_file.read_json(rates_file.FILE)
+        write_json(rates_file.FILE, {"provenance": how, "rates": {**known["rates"], **best}})
+        say(f"the package now uses these rates ({rates_file.FILE.name})")
+    say(f"\nwrote lr_grid.csv, lr_grid.png and lr_grid.json to {out}")
+    results.remove()
+    return best
+
+
+def choose(rows) -> dict[str, float]:
+    """{method: its best learning rate}.
+
+    >>> choose([{"method": "m", "lr": lr, "acc_validation": acc, "per_validation": 0.5} for lr, acc in ((1, .2), (2, .3))])
+    {'m': 2}
+    """
+    return {name: max((summarize(r["acc_validation"] for r in runs).mean, -summarize(r["per_validation"] for r in runs).mean,
+                       -lr) for (lr,), runs in groups(of_method, "lr").items())[2] * -1
+            for (name,), of_method in groups(rows, "method").items()}
+
+
+def report(rows, best: dict) -> str:
+    """The grid as text, the chosen rates marked, with a warning where the choice is at the end of the range."""
+    lines = []
+    for (name,), of_method in groups(rows, "method").items():
+        for (lr,), runs in groups(of_method, "lr").items():
+            lines.append([name, f"{lr:g}", summarize(row["acc_validation"] for row in runs).percent(),
+                          f"{100 * summarize(row['per_validation'] for row in runs).mean:.1f}",
+                          "chosen" if lr == best[name] else ""])
+    text = "\n" + table.text_table(["method", "learning rate", "words right, %", "phoneme errors, %", ""], lines)
+    for (name,), of_method in groups(rows, "method").items():
+        tried = sorted({row["lr"] for row in of_method})
+        if len(tried) > 1 and best[name] in (tried[0], tried[-1]):
+            text += f"\n{name}: the best rate is at the end of the range; try rates beyond {best[name]:g} (--rates)"
+    return text
+
+
+def draw(rows, best: dict):
+    """(figure, alt text): accuracy on validation words over the learning rate, one line per method."""
+    figure, ax = new_figure()
+    points, said = [], []
+    for (name,), of_method in groups(rows, "method").items():
+        by_rate = groups(sorted(of_method, key=lambda row: row["lr"]), "lr")
+        positions, samples = [lr for (lr,) in by_rate], [[r["acc_validation"] for r in runs] for runs in by_rate.values()]
+        summaries = draw_points(ax, positions, samples, name, line=True)
+        points.append((positions[-1], summaries[-1].mean, name, style(name)[0]))
+        said.append(f"{name} best at {best[name]:g} with {percent(summaries[positions.index(best[name])].mean)}")
+    ax.set_xscale("log")
+    percent_axis(ax)
+    ax.margins(x=0.12)
+    ax.set_xlabel("peak learning rate")
+    ax.set_ylabel("validation words right")
+    ax.set_title(f"{rows[0]['task']}: choosing the learning rate", loc="left", fontsize=11)
+    spread_labels(ax, points)
+    alt = (f"Share of validation words right on {rows[0]['task']} against the peak learning rate (logarithmic), mean, 95 "
+           "percent interval and single seeds per method: " + "; ".join(said) + ".")
+    return figure, alt
