@@ -45,30 +45,29 @@ class Module:
     # ---- attributes are the registry --------------------------------------------------------------------------------
 
     def __setattr__(self, name: str, value) -> None:
-        registries = self.__dict__.get("_parameters"), self.__dict__.get("_modules"), self.__dict__.get("_buffers")
-        if None in registries:
+        if "_parameters" not in self.__dict__:
             if isinstance(value, Parameter | Module):
                 raise AttributeError(f"{type(self).__name__}.{name} was assigned before the module was set up: "
                                      "call super().__init__() first in __init__")
             object.__setattr__(self, name, value)
             return
-        parameters, modules, buffers = registries
-        for kind, registry in ((Parameter, parameters), (Module, modules)):
-            if isinstance(value, kind):
-                for other in (self.__dict__, parameters, modules, buffers):
-                    if other is not registry:
-                        other.pop(name, None)
-                registry[name] = value
+        kinds = {"_parameters": Parameter, "_modules": Module, "_buffers": Tensor}
+        if isinstance(value, Parameter | Module):
+            home = "_parameters" if isinstance(value, Parameter) else "_modules"
+        else:
+            home = next((registry for registry in kinds if name in self.__dict__[registry]), None)
+            if home is None:                        # an ordinary attribute
+                object.__setattr__(self, name, value)
                 return
-        if name in parameters or name in modules or name in buffers:
-            registry, kind = next((r, k) for r, k in ((parameters, Parameter), (modules, Module), (buffers, Tensor))
-                                  if name in r)
-            if value is not None and not isinstance(value, kind):
-                raise TypeError(f"{type(self).__name__}.{name} is a {kind.__name__}; a {type(value).__name__} cannot "
-                                f"take its place. Assign a {kind.__name__} or None, or `del` the attribute first")
-            registry[name] = value
-            return
-        object.__setattr__(self, name, value)
+            if value is not None and not isinstance(value, kinds[home]):
+                kind = kinds[home].__name__
+                raise TypeError(f"{type(self).__name__}.{name} is a {kind}; a {type(value).__name__} cannot take its "
+                                f"place. Assign a {kind} or None, or `del` the attribute first")
+        for registry in kinds:
+            if registry != home:
+                self.__dict__[registry].pop(name, None)
+        self.__dict__.pop(name, None)
+        self.__dict__[home][name] = value
 
     def __getattr__(self, name: str):               # only called when the ordinary look-up fails
         for registry in ("_parameters", "_buffers", "_modules"):
