@@ -199,8 +199,17 @@ def _define(name: str, inplace: bool = True) -> None:
 
 for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and_", "or_", "xor"):
     _define(_name)
+def _define_comparison(name: str) -> None:
+    compare = getattr(operator, name)
+    setattr(StrictArray, f"__{name}__", lambda self, other: wrap(compare(self._a, operand(other, name))))
+
+
+def _define_unary(name: str) -> None:
+    plain = getattr(operator, name)
+    setattr(StrictArray, f"__{name}__", lambda self: wrap(plain(self._a)))
+
+
 for _name in ("eq", "ne", "lt", "le", "gt", "ge"):
-    setattr(StrictArray, f"__{_name}__", lambda self, other, _op=getattr(operator, _name): wrap(
-        _op(self._a, operand(other, _op.__name__))))
+    _define_comparison(_name)
 for _name in ("neg", "pos", "abs", "invert"):
-    setattr(StrictArray, f"__{_name}__", lambda self, _op=getattr(operator, _name): wrap(_op(self._a)))
+    _define_unary(_name)

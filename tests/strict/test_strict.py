@@ -11,7 +11,6 @@ from minigrad.nn import functional as F
 from tests.strict.array import STATE, StrictArray, SyncError, policy
 
 
-
 @pytest.fixture
 def d():
     return backend.get("strict").send(np.arange(12, dtype=np.float32).reshape(3, 4))
@@ -83,7 +82,8 @@ def test_synchronizations_are_counted_and_forbidden(d):
 def test_float64_is_forbidden(d):
     xp = backend.get("strict").xp
     with policy(no_float64=True):
-        for widen in (lambda: np.float64(2) * d, lambda: xp.zeros(3), lambda: d / np.sqrt(64), lambda: xp.arange(3) * 0.5):
+        for widen in (lambda: np.float64(2) * d, lambda: xp.zeros(3), lambda: d / np.sqrt(64),
+                      lambda: xp.arange(3) * 0.5):
             with pytest.raises(TypeError, match="float64"):
                 widen()
         assert (d / math.sqrt(64)).dtype == np.float32
