@@ -12,7 +12,7 @@ from minigrad.autograd import (Function, GradcheckError, Tensor, debug, draw_gra
                                is_grad_enabled, no_grad, override, tensor, to_numpy)
 from minigrad.backend import set_num_threads, use_backend
 from minigrad.backend.host import manual_seed
-from minigrad.ops import (abs, add, amax, amin, arange, argmax, cat, chunk, clamp, clip, concatenate, cos, cross_entropy,  # noqa: A004
+from minigrad.ops import (abs, add, amax, amin, arange, argmax, cat, chunk, clamp, clip, concatenate, cos, cross_entropy,
                           cumsum, div, dropout, embedding, erf, exp, expand, expm1, flatten, flip, from_numpy, full,
                           gather, gelu, gelu_naive, index_select, layer_norm, layer_norm_naive, linear, linear_naive, log,
                           log1p, log_softmax, log_softmax_naive, logsumexp, logsumexp_naive, masked_fill, matmul, max,

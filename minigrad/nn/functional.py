@@ -1,4 +1,5 @@
 """The stateless form of every layer: PyTorch's torch.nn.functional, on minigrad's operations."""
+# ruff: noqa: I001
 from minigrad.ops import (attention_naive, cross_entropy, cross_entropy_naive, dropout, embedding, embedding_naive, gelu,
                           gelu_naive, layer_norm, layer_norm_naive, linear, linear_naive, log_softmax, log_softmax_naive,
                           mse_loss, nll_loss, normalize, pad, relu, rms_norm, rms_norm_naive,

@@ -1,5 +1,4 @@
 """The differentiable operations, one family per file, and the one place where Tensor gets its operators and methods."""
-# ruff: noqa: A004, F401, I001
 from minigrad.autograd import Function, Tensor
 from minigrad.ops import promote
 from minigrad.ops.activation import dropout, gelu, gelu_naive, relu, sigmoid, silu, softplus, softplus_naive, tanh

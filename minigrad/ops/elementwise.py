@@ -331,7 +331,7 @@ def neg(x):
     return Neg()(as_tensor(x))
 
 
-def pow(a, b):  # noqa: A001  PyTorch's name
+def pow(a, b):
     """a to the power b, elementwise."""
     return Pow()(*pair(a, b))
 
@@ -364,7 +364,7 @@ def masked_fill(x, mask, value):
     return where(mask, value, x)
 
 
-def clamp(x, min=None, max=None):  # noqa: A002  PyTorch's names
+def clamp(x, min=None, max=None):
     """x limited to min … max (numbers; at least one). The gradient is 0 outside, and passes on the borders."""
     if min is None and max is None:
         raise ValueError("clamp: give min=, max= or both")
@@ -396,6 +396,6 @@ def square(x):
     return Square()(as_tensor(x))
 
 
-def abs(x):  # noqa: A001  PyTorch's name
+def abs(x):
     """|x|; the gradient at 0 is 0."""
     return Abs()(as_tensor(x))

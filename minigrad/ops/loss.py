@@ -44,7 +44,7 @@ def _rows(x, targets, ignore_index, what):
     return rows, flat, counted, expected
 
 
-def cross_entropy(input, target, *, ignore_index: int = -100, reduction: str = "mean",  # noqa: A002  PyTorch's names
+def cross_entropy(input, target, *, ignore_index: int = -100, reduction: str = "mean",
                   label_smoothing: float = 0.0) -> Tensor:
     """−ln softmax(input)[target], averaged over the targets that are not ignored (natural logarithm: nats).
 
@@ -63,12 +63,12 @@ def cross_entropy(input, target, *, ignore_index: int = -100, reduction: str = "
     return _reduced(reshape(losses, shape) if reduction == "none" else losses, counted, reduction, "cross_entropy")
 
 
-def cross_entropy_naive(input, target) -> Tensor:  # noqa: A002
+def cross_entropy_naive(input, target) -> Tensor:
     """The mean cross-entropy of (N, C) scores from small operations, no target ignored."""
     return nll_loss(log_softmax_naive(input, 1), target)
 
 
-def nll_loss(input, target, *, ignore_index: int = -100, reduction: str = "mean") -> Tensor:  # noqa: A002
+def nll_loss(input, target, *, ignore_index: int = -100, reduction: str = "mean") -> Tensor:
     """−input[target] for log-probabilities; layouts and errors as in cross_entropy."""
     rows, flat, counted, shape = _rows(input, target, ignore_index, "nll_loss")
     keep = flat != ignore_index
@@ -77,7 +77,7 @@ def nll_loss(input, target, *, ignore_index: int = -100, reduction: str = "mean"
     return _reduced(reshape(picked, shape) if reduction == "none" else picked, counted, reduction, "nll_loss")
 
 
-def mse_loss(input, target, *, reduction: str = "mean") -> Tensor:  # noqa: A002
+def mse_loss(input, target, *, reduction: str = "mean") -> Tensor:
     """The squared difference, averaged over all elements."""
     x, target = as_tensor(input), as_tensor(target)
     if x.shape != target.shape:

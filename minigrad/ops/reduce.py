@@ -177,7 +177,7 @@ class Norm(_Reduce):
 # ---- public functions -----------------------------------------------------------------------------------------------
 
 
-def sum(x, dim=None, keepdim: bool = False) -> Tensor:  # noqa: A001  PyTorch's name
+def sum(x, dim=None, keepdim: bool = False) -> Tensor:
     """The sum over all elements, or over `dim` (an int or a tuple of ints, negative counts from the end)."""
     x = as_tensor(x)
     return Sum(dim, keepdim)(x)
@@ -208,12 +208,12 @@ def amin(x, dim=None, keepdim: bool = False) -> Tensor:
     return Amin(dim, keepdim)(as_tensor(x))
 
 
-def max(x, dim=None, keepdim: bool = False):  # noqa: A001  PyTorch's name
+def max(x, dim=None, keepdim: bool = False):
     """The largest element of all, or (values, indices) along `dim`; then the first largest takes the gradient."""
     return amax(x) if dim is None else _pick(as_tensor(x), dim, keepdim, "argmax")
 
 
-def min(x, dim=None, keepdim: bool = False):  # noqa: A001  PyTorch's name
+def min(x, dim=None, keepdim: bool = False):
     """The smallest element of all, or (values, indices) along `dim`; then the first smallest takes the gradient."""
     return amin(x) if dim is None else _pick(as_tensor(x), dim, keepdim, "argmin")
 
