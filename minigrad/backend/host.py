@@ -66,7 +66,10 @@ def ids(values, upper: int, what: str = "token id", *, also: int | None = None) 
     """
     if not isinstance(values, np.ndarray) and hasattr(values, "numpy"):
         values = values.numpy()                     # an integer Tensor
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise TypeError(f"{what}s must form a rectangle of integers; these rows have different lengths") from None
     if array.dtype.kind not in "iu":
         if array.size:
             raise TypeError(f"{what}s must be host integers; got dtype {array.dtype}")
