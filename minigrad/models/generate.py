@@ -97,8 +97,8 @@ def _check(model, prompts, max_new_tokens, temperature, top_k, stop, seed) -> li
         raise ValueError(f"temperature must be a finite number of at least 0; got {temperature!r}")
     if top_k is not None:
         positive(top_k, "top_k")
-    if stop is not None and not 0 <= stop < vocab:
-        raise ValueError(f"stop token {stop!r} is outside the vocabulary 0 … {vocab - 1}")
+    if stop is not None and (not isinstance(stop, int | np.integer) or not 0 <= stop < vocab):
+        raise ValueError(f"stop must be a token id in 0 … {vocab - 1}, or None; got {stop!r}")
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0):
         raise ValueError(f"seed must be a non-negative integer or None; got {seed!r}")
     checked = []

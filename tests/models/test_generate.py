@@ -118,7 +118,8 @@ def test_one_read_per_step(gpt, monkeypatch):
     ([[[1]]], {}, r"prompt 0 has shape \(1, 1\)"),
     ([1, 2], {}, "Put one prompt in a list"),
     ([[1]], dict(temperature=-1), "temperature"), ([[1]], dict(temperature=float("nan")), "temperature"),
-    ([[1]], dict(top_k=0), "top_k must be at least 1"), ([[1]], dict(stop=17), "stop token 17 is outside"),
+    ([[1]], dict(top_k=0), "top_k must be at least 1"), ([[1]], dict(stop=17), "stop must be a token id in 0 … 16"),
+    ([[1]], dict(stop="END"), "stop must be a token id"),
     ([[1]], dict(seed=-1), "seed"), ([[1]], dict(max_new_tokens=-1), "max_new_tokens")])
 def test_bad_arguments(gpt, prompts, options, message):
     with pytest.raises(ValueError, match=message):

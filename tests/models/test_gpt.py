@@ -92,6 +92,7 @@ def test_position_shift_moves_every_position(gpt):
     ([[1, 13]], IndexError, r"token id 13 at \(0, 1\) is outside 0 … 12"),
     ([[-1, 2]], IndexError, r"token id -1 at \(0, 0\)"),
     ([[1.0, 2.0]], TypeError, "token ids must be host integers; got dtype float64"),
+    ([[1], [1, 2]], TypeError, "token ids must form a rectangle of integers"),
     ([1, 2], ValueError, r"shape \(B, T\); got shape \(2,\). Put one sequence in a list"),
     ([[]], ValueError, "at least one token"),
     ([[0] * 9], ValueError, "9 tokens starting at 0 need 9 positions, but the context is 8"),
