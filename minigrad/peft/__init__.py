@@ -1,5 +1,8 @@
 """Fine-tuning methods, one short file each, all with the contract of method.py. Read lora.py first.
 
+To add a method: a file with a frozen dataclass that defines `attach` and `count`, `@register` on it, an import here,
+and a row in tests/peft/rows.py. The feature table, the command line and the universal tests find it from there.
+
 >>> import minigrad as mg
 >>> list(mg.peft.methods())
 ['full', 'topk', 'adapter', 'prefix', 'prompt', 'lora']
@@ -18,5 +21,5 @@ from minigrad.peft.files import fingerprint, load, save
 from minigrad.peft.registry import create, methods, register, table
 
 __all__ = ["AdaptedModel", "Adapter", "FullFineTuning", "LoRA", "Method", "PrefixTuning", "PromptTuning", "TopK",
-           "activations", "apply", "clone", "create", "fingerprint", "load", "methods", "register", "save", "set_prefix",
-           "table"]
+           "activations", "apply", "clone", "create", "fingerprint", "load", "methods", "register", "save",
+           "set_prefix", "table"]

@@ -58,8 +58,8 @@ class AdaptedModel(Module):
     def __init__(self, base: Module):
         super().__init__()
         if isinstance(base, AdaptedModel):
-            raise TypeError(f"this model is adapted already, by {base.method!r}. Give its base (adapted.base), or put a "
-                            "second adapter beside the first: adapted.add(name, method)")
+            raise TypeError(f"this model is adapted already, by {base.method!r}. Give its base (adapted.base), or put "
+                            "a second adapter beside the first: adapted.add(name, method)")
         if not isinstance(base, Module):
             raise TypeError(f"peft.apply(model, method) needs a model (mg.nn.Module); got {type(base).__name__}")
         # Plain attributes, put past Module's registry: only the active tree's parameters are this module's.
@@ -79,7 +79,8 @@ class AdaptedModel(Module):
         tree.train(self.training)
         trained = [n for n, p in tree.named_parameters() if p.requires_grad]
         if not trained:
-            raise ValueError(f"{method!r} trains no parameter of this {type(self.base).__name__}: nothing could be learned")
+            raise ValueError(f"{method!r} trains no parameter of this {type(self.base).__name__}: nothing could be "
+                             "learned")
         self._adapters[name] = _Adapter(tree, method, frozenset(trained) & self._base_names(tree))
         self.set_active(name)
         return self
@@ -212,18 +213,20 @@ class AdaptedModel(Module):
     def describe(self) -> str:
         """What `summary` prints."""
         trainable, total = self.counts()
-        return (f"trainable params: {trainable:,d} || all params: {total:,d} || trainable%: {100 * trainable / total:.4f}\n"
+        percent = 100 * trainable / total
+        return (f"trainable params: {trainable:,d} || all params: {total:,d} || trainable%: {percent:.4f}\n"
                 f"{self.method.describe()}" + ("\nmerged" if self.merged else ""))
 
     def summary(self) -> None:
         """Print PEFT's line of counts, the method, and what follows from its hyper-parameters (LoRA's scaling)."""
         print(self.describe())
 
-    # ---- what the training loop calls ---------------------------------------------------------------------------------
+    # ---- what the training loop calls -------------------------------------------------------------------------------
 
     def param_groups(self, lr: float) -> list[dict]:
-        """The optimizer's groups, as the method wants them."""
-        return self.method.param_groups(self.model, lr)
+        """The optimizer's groups, as the method wants them, under the names of `named_parameters`."""
+        return [{**group, "params": [(f"model.{name}", p) for name, p in group["params"]]}
+                for group in self.method.param_groups(self.model, lr)]
 
     def before_step(self, step: int, total: int) -> None:
         """Call before the forward pass of step 0 … total−1."""
@@ -246,7 +249,7 @@ class AdaptedModel(Module):
     # ---- merging ----------------------------------------------------------------------------------------------------
 
     def merge(self) -> AdaptedModel:
-        """Fold the active adapter into its own copies of the weights; TypeError where a method cannot be."""
+        """Fold the active adapter into its own copies of the weights; ValueError where a method cannot be."""
         if self.merged:
             raise RuntimeError(f"adapter {self.active!r} is merged already")
         self.method.merge(self.model)

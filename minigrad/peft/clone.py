@@ -31,7 +31,8 @@ class _Cloning:
         if id(old) not in self.made:
             new = self.made[id(old)] = object.__new__(type(old))
             new.__dict__.update(old.__dict__)
-            new.__dict__.update(_modules=_map(self.module, old._modules), _parameters=_map(self.parameter, old._parameters),
+            new.__dict__.update(_modules=_map(self.module, old._modules),
+                                _parameters=_map(self.parameter, old._parameters),
                                 _buffers=_map(lambda t: t.detach(), old._buffers))
         return self.made[id(old)]
 

@@ -21,6 +21,7 @@ from safetensors import numpy as safetensors
 
 from minigrad.backend import host
 from minigrad.nn import Module
+from minigrad.peft import huggingface
 from minigrad.peft.adapted import AdaptedModel, apply
 from minigrad.peft.method import fields
 from minigrad.peft.registry import create, methods
@@ -36,14 +37,17 @@ def save(adapted: AdaptedModel, directory) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: host.np.ascontiguousarray(a) for name, a in adapted.state().items()}
     tensors = safetensors.save(state, metadata={"format": "pt"})
-    ours = {"format": FORMAT, "method": method.name, "hyper": fields(method), "sha256": hashlib.sha256(tensors).hexdigest(),
+    ours = {"format": FORMAT, "method": method.name, "hyper": fields(method),
+            "sha256": hashlib.sha256(tensors).hexdigest(),
             "base": {"config": describe_config(adapted.base), "fingerprint": fingerprint(adapted.base)}}
-    config = {**method.to_peft(), "base_model_name_or_path": None, "inference_mode": True, "minigrad": ours}
+    config = {**huggingface.to_config(method), "base_model_name_or_path": None, "inference_mode": True,
+              "minigrad": ours}
     _write(folder / TENSORS, tensors)
     _write(folder / CONFIG, (json.dumps(config, indent=2, sort_keys=True) + "\n").encode())
 
 
-def load(model: Module, directory, trainable: bool = False, check_base: bool = True, name: str = "default") -> AdaptedModel:
+def load(model: Module, directory, trainable: bool = False, check_base: bool = True,
+         name: str = "default") -> AdaptedModel:
     """The adapter in `directory` on top of `model`, which must be the base it was trained on.
 
     trainable: False freezes the adapter (to use it), True leaves it ready for further training. check_base=False skips
@@ -116,22 +120,19 @@ def _check_base(model: Module, saved: dict, folder, check_weights: bool) -> None
 
 def _check_section(ours: dict, folder) -> None:
     if ours.get("format") != FORMAT or {"method", "hyper", "sha256", "base"} - set(ours):
-        raise ValueError(f"{folder / CONFIG}: its \"minigrad\" section (format {ours.get('format')!r}) cannot be read by "
-                         f"this version, which reads format {FORMAT}")
+        raise ValueError(f"{folder / CONFIG}: its \"minigrad\" section (format {ours.get('format')!r}) cannot be read "
+                         f"by this version, which reads format {FORMAT}")
     if ours["method"] not in methods():
         raise ValueError(f"{folder / CONFIG} needs the method {ours['method']!r}; this version has "
                          f"{', '.join(methods())}")
 
 
 def _foreign(config: dict):
-    """The method of a file that PEFT wrote; options that neither we nor the method know are reported."""
-    kinds = {"LORA": "lora", "PREFIX_TUNING": "prefix", "PROMPT_TUNING": "prompt"}
-    kind = config.get("peft_type")
-    if kind not in kinds:
-        raise ValueError(f"{CONFIG} has peft_type {kind!r}; from Hugging Face PEFT we read {', '.join(kinds)}")
+    """The method of a file that PEFT wrote."""
+    method = huggingface.from_config(config)
     warnings.warn("this adapter was not written by minigrad, so nothing says which base model it belongs to; only "
                   "names and shapes are checked", stacklevel=3)
-    return methods()[kinds[kind]].from_peft(config)
+    return method
 
 
 def _read_config(path: pathlib.Path) -> dict:

@@ -87,7 +87,7 @@ class LoRA(Method):
         one_of(self.init, INITS, "LoRA: init")
         one_of(self.bias, ("none", "all", "lora_only"), "LoRA: bias")
         if not 0.0 <= self.dropout < 1.0:
-            raise ValueError(f"LoRA: dropout must lie in 0 … 1 (1 excluded: nothing would be left); got {self.dropout!r}")
+            raise ValueError(f"LoRA: dropout must lie in 0 … 1 (at 1 nothing would be left); got {self.dropout!r}")
         if isinstance(self.targets, list):
             object.__setattr__(self, "targets", tuple(self.targets))
 
@@ -156,32 +156,8 @@ class LoRA(Method):
     def _check(self, path: str, out_features: int, in_features: int) -> None:
         if self.rank > min(out_features, in_features):
             raise ValueError(f"LoRA: rank {self.rank} is too large for {path}, whose weight is {out_features} × "
-                             f"{in_features}: its rank is at most {min(out_features, in_features)}. Choose a smaller rank")
-
-    # ---- Hugging Face PEFT's words for the same ----------------------------------------------------------------------
-
-    def to_peft(self) -> dict:
-        """The entries of PEFT's LoraConfig. PEFT has no scaling "alpha": there alpha is written as alpha·r."""
-        plain = self.scaling == "alpha"
-        return {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": self.rank,
-                "lora_alpha": self.alpha * self.rank if plain else self.alpha,
-                "lora_dropout": self.dropout, "use_rslora": self.scaling == "alpha/sqrt(r)", "bias": self.bias,
-                "target_modules": self.targets if isinstance(self.targets, str) else sorted(self.targets),
-                "init_lora_weights": True, "fan_in_fan_out": False, "modules_to_save": None, "use_dora": False}
-
-    @classmethod
-    def from_peft(cls, config: dict) -> LoRA:
-        """The LoRA that PEFT's configuration describes; ValueError for options that we do not have."""
-        for option in ("use_dora", "modules_to_save", "rank_pattern", "alpha_pattern", "layers_to_transform",
-                       "fan_in_fan_out", "lora_bias"):
-            if config.get(option):
-                raise ValueError(f"this adapter uses PEFT's option {option}={config[option]!r}, which minigrad's LoRA "
-                                 "does not have")
-        targets = config.get("target_modules") or ()
-        return cls(rank=config.get("r", 8), alpha=config.get("lora_alpha", 8),
-                   targets=targets if isinstance(targets, str) else tuple(targets),
-                   dropout=config.get("lora_dropout", 0.0), bias=config.get("bias", "none"),
-                   scaling="alpha/sqrt(r)" if config.get("use_rslora") else "alpha/r")
+                             f"{in_features}: its rank is at most {min(out_features, in_features)}. Choose a smaller "
+                             "rank")
 
 
 def _layers(model: Module) -> list[LoRALinear]:

@@ -88,8 +88,8 @@ class Method:
     def merge(self, model: Module) -> None:
         """Fold the method into the tree's weights, so that inference costs what the base's does."""
         if not self.mergeable:
-            raise TypeError(f"{type(self).__name__} cannot be merged: {self.why_not_mergeable}. Keep it as it is; "
-                            f"its cost at inference is {self.extra_latency}")
+            raise ValueError(f"{type(self).__name__} cannot be merged: {self.why_not_mergeable}. Keep it as it is; "
+                             f"its cost at inference is {self.extra_latency}")
 
     def unmerge(self, model: Module) -> None:
         """Undo merge bit by bit: the arrays from before are put back, nothing is subtracted."""
@@ -108,18 +108,8 @@ class Method:
         """The method that a file describes: this one, or what `bake` makes of it."""
         return self
 
-    def to_peft(self) -> dict:
-        """The entries of adapter_config.json, in Hugging Face PEFT's words where it has the method."""
-        return {"peft_type": self.name.upper()}
 
-    @classmethod
-    def from_peft(cls, config: dict) -> Method:
-        """The method that a file written by Hugging Face PEFT describes."""
-        raise ValueError(f"an adapter of type {config.get('peft_type')!r} can be read only from a file of our own: its "
-                         "configuration has no \"minigrad\" section")
-
-
-# ---- tools for writing a method ---------------------------------------------------------------------------------------
+# ---- tools for writing a method -------------------------------------------------------------------------------------
 
 def parameter(values, like: Parameter) -> Parameter:
     """A new trainable parameter with these host values, on the backend and with the dtype of `like`."""
@@ -133,7 +123,7 @@ def fill(own: dict[str, Parameter], state: dict) -> None:
     problems += [f"wrong shape: {name} is {tuple(state[name].shape)}, the model needs {tuple(p.shape)}"
                  for name, p in own.items() if name in state and tuple(state[name].shape) != tuple(p.shape)]
     if problems:
-        raise ValueError("the adapter's tensors do not fit this model; nothing was changed.\n  " + "\n  ".join(problems))
+        raise ValueError("\n  ".join(["the adapter's tensors do not fit this model; nothing was changed.", *problems]))
     for name, p in own.items():
         p.data = p.backend.send(host.np.ascontiguousarray(state[name], dtype=p.dtype))
 

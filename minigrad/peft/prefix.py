@@ -58,9 +58,10 @@ class PrefixTuning(Method):
     """head = softmax(q·[P_k; K]ᵀ/√d)·[P_v; V] in every layer: P = length trained rows before the real keys and values.
 
     Only real tokens ask queries, so the scores are T × (P + T), and every token sees the whole prefix.
-    hidden=m: the rows are made by a network E (P, D) → tanh(W E + b) (P, m) → (P, 2·D) per layer; `bake()` replaces it by
-    the rows it gives once training is over. positions: "shift" puts real tokens at P, P+1, … (as if the prefix had been
-    read; the context shrinks by P), "keep" leaves them at 0, 1, ….
+    hidden=m: the rows are made by a network E (P, D) → tanh(W E + b) (P, m) → (P, 2·D) per layer; `bake()` replaces it
+    by the rows it gives once training is over.
+    positions: "shift" puts real tokens at P, P+1, … (as if the prefix had been read; the context shrinks by P), "keep"
+    leaves them at 0, 1, ….
     init: "activations" takes the keys and values the frozen model computes for random tokens, "random" N(0, 0.02²).
     Count: 2·L·P·D, or with hidden P·D + (D·m + m) + L·(2D·m + 2D).
     Starts at the base: no; even zero keys draw attention (e⁰ = 1). Mergeable: no. Paper: arXiv 2101.00190.
@@ -147,16 +148,6 @@ class PrefixTuning(Method):
         else:
             raise ValueError(f"a prefix for this model is one tensor {FILE_KEY!r} of shape {shape}; the file has "
                              + ", ".join(f"{n} {tuple(a.shape)}" for n, a in state.items()))
-
-    def to_peft(self) -> dict:
-        """The entries of PEFT's PrefixTuningConfig."""
-        return {"peft_type": "PREFIX_TUNING", "task_type": "CAUSAL_LM", "num_virtual_tokens": self.length,
-                "prefix_projection": False}
-
-    @classmethod
-    def from_peft(cls, config: dict) -> PrefixTuning:
-        """The prefix that PEFT's configuration describes."""
-        return cls(length=config["num_virtual_tokens"])
 
     def _attach_network(self, model, rows, like, rng) -> None:
         np, P, d, m = host.np, self.length, model.config.d_model, self.hidden

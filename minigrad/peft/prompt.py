@@ -24,7 +24,7 @@ class PromptedGPT(GPT):
     def forward(self, ids, *, cache=None, start=0, embeddings: Tensor | None = None) -> Tensor:
         """Host integers (B, T) -> logits (B, T, vocab_size)."""
         P = self.prompt.shape[0]
-        start = host.np.asarray(start) - P                          # the shift below brings the soft tokens back to start
+        start = host.np.asarray(start) - P                          # the shift brings the soft tokens back to start
         if cache is not None and cache.length:
             return super().forward(ids, cache=cache, start=start, embeddings=embeddings)    # the prompt has been read
         if embeddings is None:
@@ -72,8 +72,8 @@ class PromptTuning(Method):
             raise TypeError(f"PromptTuning works on a GPT; got {type(model).__name__}")
         c, table = model.config, model.token_embedding.weight
         if self.length + 1 > c.context:
-            raise ValueError(f"PromptTuning: length={self.length} leaves no room in a context of {c.context}; it must be "
-                             f"at most {c.context - 1}")
+            raise ValueError(f"PromptTuning: length={self.length} leaves no room in a context of {c.context}; it must "
+                             f"be at most {c.context - 1}")
         if self.init == "vocab":
             rows = table.numpy()[rng.integers(0, c.vocab_size, self.length)]                # (P, D)
         else:
@@ -95,13 +95,3 @@ class PromptTuning(Method):
     def load_state(self, model: Module, own, state: dict) -> None:
         """Put it back."""
         fill({FILE_KEY: model.prompt}, state)
-
-    def to_peft(self) -> dict:
-        """The entries of PEFT's PromptTuningConfig."""
-        return {"peft_type": "PROMPT_TUNING", "task_type": "CAUSAL_LM", "num_virtual_tokens": self.length,
-                "prompt_tuning_init": "RANDOM"}
-
-    @classmethod
-    def from_peft(cls, config: dict) -> PromptTuning:
-        """The prompt that PEFT's configuration describes."""
-        return cls(length=config["num_virtual_tokens"])

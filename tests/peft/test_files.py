@@ -64,7 +64,10 @@ def test_a_file_without_our_section_is_read_by_pefts_words(folder, backend):
     assert theirs.method == ours.method
     assert np.array_equal(logits(theirs, make_ids()), logits(ours, make_ids()))
     path.write_text(json.dumps({**config, "use_dora": True}))
-    with pytest.warns(UserWarning), pytest.raises(ValueError, match="use_dora=True"):
+    with pytest.raises(ValueError, match="use_dora=True"):
+        peft.load(make_base(), folder)
+    path.write_text(json.dumps({"peft_type": "PREFIX_TUNING"}))
+    with pytest.raises(ValueError, match="lacks 'num_virtual_tokens'"):
         peft.load(make_base(), folder)
     path.write_text(json.dumps({**config, "peft_type": "BOFT"}))
     with pytest.raises(ValueError, match="'BOFT'.*LORA"):

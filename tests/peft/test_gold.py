@@ -69,7 +69,7 @@ def test_a_prefix_is_a_gated_sum_and_even_zeros_are_not_the_base(backend):
     gate = weight["prefix"] / (weight["prefix"] + weight["own"])
     both = F.scaled_dot_product_attention(q, mg.cat([pk, k], dim=2), mg.cat([pv, v], dim=2)).numpy()
     np.testing.assert_allclose(both, (1 - gate) * own + gate * prefix, atol=1e-12)
-    zero = mg.zeros(1, 1, 2, 4, dtype="float64")        # a prefix of zeros is no no-op: it takes P/(P + Z) of the attention
+    zero = mg.zeros(1, 1, 2, 4, dtype="float64")        # zeros are no no-op: they take P/(P + Z) of the attention
     diluted = F.scaled_dot_product_attention(q, mg.cat([zero, k], dim=2), mg.cat([zero, v], dim=2)).numpy()
     np.testing.assert_allclose(diluted, own * weight["own"] / (weight["own"] + 2), atol=1e-12)
 

@@ -32,7 +32,7 @@ def test_bad_hyper_parameters(make, words):
 
 
 @pytest.mark.parametrize(("method", "words"), [
-    (LoRA(targets=("q_proj", "w_proj")), "'w_proj' matches no linear layer.*q_proj, k_proj, v_proj, o_proj.*Did you mean"),
+    (LoRA(targets=("q_proj", "w_proj")), "'w_proj' matches no linear layer.*q_proj, k_proj, v_proj.*Did you mean"),
     (LoRA(targets="blocks.7.*"), "'blocks.7.\\*' matches no"),
     (LoRA(targets=()), "no targets"),
     (LoRA(targets=("norm1",)), "matches no linear layer"),

@@ -12,7 +12,8 @@ hf = pytest.importorskip("peft")
 from tests.models.torch_gpt import twin  # noqa: E402
 
 pytestmark = [pytest.mark.oracle, pytest.mark.filterwarnings("ignore")]
-CASES = [LoRA(rank=2, alpha=6), LoRA(rank=3, targets=("q_proj", "up_proj", "down_proj"), scaling="alpha/sqrt(r)", bias="all"),
+CASES = [LoRA(rank=2, alpha=6),
+         LoRA(rank=3, targets=("q_proj", "up_proj", "down_proj"), scaling="alpha/sqrt(r)", bias="all"),
          LoRA(rank=2, targets=("up_proj", "blocks.1.attn.o_proj"), scaling="alpha", alpha=3)]
 
 
