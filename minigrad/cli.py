@@ -8,12 +8,13 @@ import argparse
 import difflib
 import os
 import sys
+import textwrap
 
 from minigrad import __version__
-from minigrad.commands import experiments, pretrain
+from minigrad.commands import adapters, experiments, looking, pretrain
 from minigrad.commands.common import UserMistake
 
-FILES = (experiments, pretrain)
+FILES = (experiments, adapters, pretrain, looking)
 
 DESCRIPTION = """\
 Fine-tune a tiny transformer in five cheap ways, and see what each costs and what it gains.
@@ -25,8 +26,25 @@ start here:   minigrad compare            every method side by side, on real wor
 Each command explains itself:  minigrad COMMAND --help"""
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Help with wide columns; a text that has line breaks keeps them, any other is wrapped."""
+
+    def __init__(self, prog):
+        super().__init__(prog, max_help_position=28)
+
+    def add_argument(self, action):
+        super().add_argument(action)
+        self._action_max_length += 2                # argparse forgets that subcommands are indented once more
+
+    def _fill_text(self, text, width, indent):
+        return super()._fill_text(text if "\n" in text else textwrap.fill(text, width), width, indent)
+
+
 class _Parser(argparse.ArgumentParser):
     """An argparse parser whose complaints are one line instead of the whole usage."""
+
+    def __init__(self, **options):
+        super().__init__(formatter_class=_Help, **options)
 
     def error(self, message):
         self.exit(2, f"{self.prog}: {message}\nOptions and examples: {self.prog} --help\n")
@@ -34,8 +52,7 @@ class _Parser(argparse.ArgumentParser):
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    parser = _Parser(prog="minigrad", description=DESCRIPTION, epilog=EPILOG,
-                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _Parser(prog="minigrad", description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("--version", action="version", version=f"minigrad {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", parser_class=_Parser)
     for file in FILES:

@@ -127,6 +127,8 @@ def perform(run: Run, tick=lambda work: None) -> dict:
                 "step_ms": result.step_ms, "activation_bytes": use.activations, "gradient_bytes": use.gradients,
                 "optimizer_bytes": use.optimizer, "stored_bytes": _stored(adapted, run.keep),
                 "loss": float(np.mean(result.losses[-20:]))}
+        if run.keep:
+            tokenizer.save(Path(run.keep) / "tokenizer.json")           # with the task's own symbols, for `generate`
     score = training.evaluate(model, tokenizer, examples, on_batch=lambda n: tick(n / EVALUATED_PER_STEP))
     row |= {"acc": score.exact_match, "per": score.phoneme_error_rate}
     return {"row": row, "read": {word: " ".join(answer) for (word, _), answer in

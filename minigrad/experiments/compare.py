@@ -111,7 +111,7 @@ def _sample(task, words: int, read: dict) -> list[dict]:
 def report(rows, about: dict) -> str:
     """The comparison as text: gains, costs, a few words read before and after."""
     base = rows[0]
-    gains, costs = [["(base model)", "", "", summarize([base["acc_base"]]).percent(), summarize([base["per_base"]]).percent()]], []
+    gains, costs = [["(base model)", "", "", *(summarize([base[key]]).percent() for key in ("acc_base", "per_base"))]], []
     for (name,), runs in groups(rows, "method").items():
         one = runs[0]
         gains.append([name, f"{one['trainable']:,}", f"{one['percent']:.2f}", summarize(row["acc"] for row in runs).percent(),
@@ -169,8 +169,8 @@ def draw(rows, base_costs: dict):
     for name in names:
         runs, one = by_method[name], by_method[name][0]
         total = (one["activation_bytes"] + one["gradient_bytes"] + one["optimizer_bytes"]) / 1e6
-        said.append(f"{name} trains {one['trainable']:,} parameters, answers {summarize(r['acc'] for r in runs).percent()} percent right, "
-                    f"needs {total:.1f} MB and {one['latency1_ms']:.1f} ms per word")
+        said.append(f"{name} trains {one['trainable']:,} parameters, answers "
+                    f"{summarize(r['acc'] for r in runs).percent()} percent right, needs {total:.1f} MB and {one['latency1_ms']:.1f} ms per word")
     alt = (f"Methods compared on {rows[0]['task']} in three panels: words right (mean, 95 percent interval and single seeds), "
            f"training memory (activations, gradients, optimizer) and time per word. Base model {percent(base)}. "
            + "; ".join(said) + ".")

@@ -6,7 +6,6 @@ import io
 import math
 import platform
 import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -145,8 +144,7 @@ def text_table(header, rows, *, left=1) -> str:
     """
     cells = [[str(cell) for cell in row] for row in [header, *rows]]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
-    lines = ["  ".join(cell.ljust(w) if i < left else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
-             for row in cells]
+    lines = ["  ".join(row[i].ljust(w) if i < left else row[i].rjust(w) for i, w in enumerate(widths)) for row in cells]
     lines.insert(1, "  ".join("-" * w for w in widths))
     return "\n".join(line.rstrip() for line in lines)
 
@@ -164,10 +162,3 @@ def bytes_text(n) -> str:
             return f"{n:.0f} {unit}" if unit == "B" else f"{n:.1f} {unit}"
         n /= 1000
     return ""
-
-
-def command_of(argv=None) -> str:
-    """The command line that is running, for the record."""
-    import shlex
-
-    return shlex.join(["minigrad", *(sys.argv[1:] if argv is None else argv)])

@@ -2,7 +2,16 @@
 from __future__ import annotations
 
 from minigrad.experiments import table
-from minigrad.experiments.figure import draw_points, groups, new_figure, percent, percent_axis, reference_line, spread_labels, style
+from minigrad.experiments.figure import (
+    draw_points,
+    groups,
+    new_figure,
+    percent,
+    percent_axis,
+    reference_line,
+    spread_labels,
+    style,
+)
 from minigrad.experiments.statistics import summarize
 
 COLUMNS = ("task", "method", "rank", "alpha", "lr", "seed", "steps", "trainable", "percent", "acc_base", "acc")

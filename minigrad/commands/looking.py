@@ -1,0 +1,111 @@
+"""`minigrad methods`, `memory`, `info` and `bench`: commands that show something and change nothing."""
+from __future__ import annotations
+
+import inspect
+import platform
+
+from minigrad.commands import common
+
+
+def add(commands) -> None:
+    """Register the commands."""
+    p = commands.add_parser("methods", help="the ways to fine-tune: what each trains and promises",
+                            description="The table of methods, generated from their classes; with a name, its whole story.")
+    p.add_argument("name", nargs="?", type=common.method, metavar="NAME", help="a method, for its equation and references")
+    p.set_defaults(run=methods)
+
+    p = commands.add_parser("memory", help="bytes of a training step, for each method",
+                            description="Take one training step with each method (learning rate 0) and count what it holds: "
+                                        "weights, activations kept for the backward pass, gradients, optimizer state.")
+    p.add_argument("--methods", type=common.several(common.method), metavar="LIST", help="default: all")
+    p.add_argument("--task", default="rhyme", metavar="NAME|FILE", help="whose words the batch holds; default rhyme")
+    p.add_argument("--batch-size", type=common.whole(1), default=32, metavar="N", help="default 32")
+    common.add_base(p)
+    common.add_machine(p)
+    p.set_defaults(run=memory)
+
+    p = commands.add_parser("info", help="versions, threads, backends, shipped models",
+                            description="What this installation consists of and which array libraries it can use.")
+    p.set_defaults(run=info)
+
+    p = commands.add_parser("bench", help="time a training step, here and in PyTorch",
+                            description="Time a training step of the base model (batch 32 × 64 tokens, float32) here and, if "
+                                        "it is installed, in PyTorch: same weights and batch, equal threads, in turns.")
+    p.add_argument("--batch-size", type=common.whole(1), default=32, metavar="N", help="default 32")
+    p.add_argument("--tokens", type=common.whole(1), default=64, metavar="N", help="per sequence; default 64")
+    p.add_argument("--rounds", type=common.whole(1), default=20, metavar="N", help="default 20")
+    p.add_argument("--threads", type=common.whole(1), default=1, metavar="N", help="for both; default 1")
+    p.add_argument("--out", metavar="DIR", help="write bench.json there")
+    p.set_defaults(run=bench)
+
+
+def methods(args) -> int:
+    """The table of methods, or the docstring of one."""
+    from minigrad import peft
+    from minigrad.experiments.table import text_table
+
+    if args.name:
+        print(inspect.getdoc(peft.methods()[args.name]))
+        return 0
+    rows = peft.table()
+    print(text_table(list(rows[0]), [list(row.values()) for row in rows], left=len(rows[0])))
+    print("\nL layers, d width, V vocabulary, P prefix length, r rank or bottleneck. More:  minigrad methods lora")
+    return 0
+
+
+def memory(args) -> int:
+    """Bytes per method."""
+    from minigrad import peft, tasks, training
+    from minigrad.experiments.adaptation import make_method, reference_batch
+    from minigrad.experiments.table import bytes_text, text_table
+
+    common.set_up_machine(args)
+    model, tokenizer = common.load_base(args)
+    rows = []
+    with common.users_mistakes():
+        task = tasks.get(args.task)
+        task.add_symbols(tokenizer)
+        batch = reference_batch(tokenizer, task, args.batch_size)
+        for name in args.methods or peft.methods():
+            adapted = peft.apply(model, make_method(name))
+            use = training.memory(adapted, batch)
+            rows.append([name, f"{use.trainable:,}", *map(bytes_text, (use.weights, use.activations, use.gradients,
+                                                                       use.optimizer, use.total))])
+    print(f"one training step on {len(batch.ids)} words of {task.name} ({batch.ids.shape[1]} tokens each), float32\n")
+    print(text_table(["method", "trained", "weights", "activations", "gradients", "optimizer", "together"], rows))
+    return 0
+
+
+def info(args) -> int:
+    """What there is."""
+    import numpy
+
+    import minigrad
+    from minigrad import backend, pretrained, tasks
+    from minigrad.experiments.table import blas, cpu_count
+
+    rows = [("minigrad", minigrad.__version__), ("Python", platform.python_version()), ("NumPy", numpy.__version__),
+            ("linear algebra", blas()), ("cores", str(cpu_count()))]
+    rows += [(f"backend {name}", state) for name, state in backend.available().items()]
+    for name in pretrained.names():
+        made = pretrained.manifest(name)
+        test = made.get("test")
+        rows.append((f"model {name}", f"{made['parameters']:,} parameters"
+                     + (f", {test['exact_match']:.1%} of {test['words']:,} test words right" if test else "")))
+    rows.append(("tasks", ", ".join(tasks.names())))
+    for name, value in rows:
+        print(f"{name:<16} {value}")
+    return 0
+
+
+def bench(args) -> int:
+    """Time a step."""
+    from minigrad.experiments.bench import bench as experiment
+    from minigrad.pretrained import write_json
+
+    result = experiment(batch_size=args.batch_size, tokens=args.tokens, rounds=args.rounds, threads=args.threads,
+                        say=common.say)
+    if args.out:
+        path = write_json(f"{args.out}/bench.json", {"command": common.command_line(), **result})
+        common.say(f"wrote {path}")
+    return 0
