@@ -273,3 +273,23 @@ def test_a_clone_keeps_ties_and_shares_arrays(backend):
     assert twin.head.weight is twin.token_embedding.weight
     assert all(a.data is b.data and a is not b for a, b in zip(twin.parameters(), base.parameters(), strict=True))
     assert not any(p.requires_grad for p in twin.parameters()) and all(p.requires_grad for p in base.parameters())
+
+
+def test_moving_to_another_backend(backend):
+    base, ids = make_base(), make_ids()
+    adapted = randomize(adapt(base, LoRA(rank=2))).eval()
+    before, plain = logits(adapted, ids), logits(base, ids)
+    adapted.to(backend="numpy")
+    assert {p.backend.name for p in adapted.parameters()} == {"numpy"}
+    assert {p.backend.name for p in base.parameters()} == {backend}
+    np.testing.assert_allclose(logits(adapted, ids), before, rtol=0, atol=1e-5)
+    with adapted.disabled():
+        np.testing.assert_allclose(logits(adapted, ids), plain, rtol=0, atol=1e-5)
+
+
+def test_training_passes_the_debugger(backend):
+    ids = make_ids()
+    for method in (FullFineTuning(), PrefixTuning(length=2, hidden=3), PromptTuning(length=2), LoRA(rank=2)):
+        plain = train(adapt(make_base(), method), 2, 1e-2, ids)
+        with mg.debug():                            # saved arrays read-only, freed ones filled with NaN
+            assert train(adapt(make_base(), method), 2, 1e-2, ids) == plain
