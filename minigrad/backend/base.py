@@ -182,6 +182,8 @@ class Backend:
     def masked_softmax(self, s, visible, additive):
         """Softmax over the last dim of what `visible` allows, after adding `additive`."""
         xp = self.xp
+        if s.size == 0:
+            return s
         lowest = float(xp.finfo(s.dtype).min)
         if additive is not None:
             s = s + additive

@@ -52,7 +52,7 @@ class Div(Function):
     def backward(self, gy):
         b, y = self.saved
         ga = gy / b
-        return ga, -ga * y if self.needs[1] else None
+        return ga if self.needs[0] else None, -ga * y if self.needs[1] else None
 
 
 class Neg(Function):
@@ -90,6 +90,12 @@ class Pow(Function):
         return ga, gb
 
 
+def _shared(gy, high, low, needs):
+    """gy to the first input where high > low, to the second where high < low, half to each where they are equal."""
+    half = gy * (0.5 * (high == low).astype(gy.dtype))
+    return gy * (high > low) + half if needs[0] else None, gy * (high < low) + half if needs[1] else None
+
+
 class Maximum(Function):
     """y = max(a, b);  the gradient goes to the larger, half to each where they are equal"""
 
@@ -98,9 +104,7 @@ class Maximum(Function):
         return self.xp.maximum(a, b)
 
     def backward(self, gy):
-        a, b = self.saved
-        share = (a > b) + 0.5 * (a == b)            # 1, ½ or 0
-        return gy * share, gy * (1.0 - share)
+        return _shared(gy, *self.saved, self.needs)
 
 
 class Minimum(Function):
@@ -112,8 +116,7 @@ class Minimum(Function):
 
     def backward(self, gy):
         a, b = self.saved
-        share = (a < b) + 0.5 * (a == b)
-        return gy * share, gy * (1.0 - share)
+        return _shared(gy, b, a, self.needs)
 
 
 class Where(Function):
@@ -300,7 +303,8 @@ class Erf(Function):
 
     def backward(self, gy):
         (x,) = self.saved
-        return gy * (2.0 / math.sqrt(math.pi)) * self.xp.exp(-x * x)
+        with self.be.quiet():                       # x² may overflow; e^(−∞) is what is meant
+            return gy * (2.0 / math.sqrt(math.pi)) * self.xp.exp(-x * x)
 
 
 # ---- public functions -----------------------------------------------------------------------------------------------

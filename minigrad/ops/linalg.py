@@ -1,9 +1,21 @@
 """Matrix products. Whatever can be one large 2-D product is one: BLAS is at its best there, on CPU and GPU alike."""
 from __future__ import annotations
 
+import math
+
 from minigrad.autograd import Function, Tensor
 from minigrad.ops.promote import as_tensor, pair
 from minigrad.ops.shape import reshape, squeeze
+
+
+def _rows(a):
+    """All leading dims as one. (…, D) -> (N, D); N is computed, because −1 has no answer where D is 0."""
+    return a if a.ndim == 2 else a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
+
+
+def _by_one_matrix(a, b):
+    """(…, D) · (D, E) -> (…, E) as one 2-D product."""
+    return (_rows(a) @ b).reshape(*a.shape[:-1], b.shape[1])
 
 
 class Matmul(Function):
@@ -11,27 +23,20 @@ class Matmul(Function):
 
     def forward(self, a, b):
         self.save(a, b if self.needs[0] else None)
-        if b.ndim == 2 and a.ndim > 2:
-            return (a.reshape(-1, a.shape[-1]) @ b).reshape(*a.shape[:-1], b.shape[1])
-        return a @ b
+        return _by_one_matrix(a, b) if b.ndim == 2 else a @ b
 
     def backward(self, gy):
         a, b = self.saved
         ga = gb = None
         if b is not None:
-            ga = Matmul._right(gy, b.swapaxes(-1, -2))
+            b = b.swapaxes(-1, -2)
+            ga = _by_one_matrix(gy, b) if b.ndim == 2 else gy @ b
         if self.needs[1]:
             if len(self.shapes[1]) == 2 and a.ndim > 2:     # one product instead of one per batch, summed after
-                gb = a.reshape(-1, a.shape[-1]).T @ gy.reshape(-1, gy.shape[-1])
+                gb = _rows(a).T @ _rows(gy)
             else:
                 gb = a.swapaxes(-1, -2) @ gy
         return ga, gb
-
-    @staticmethod
-    def _right(a, b):
-        if b.ndim == 2 and a.ndim > 2:
-            return (a.reshape(-1, a.shape[-1]) @ b).reshape(*a.shape[:-1], b.shape[1])
-        return a @ b
 
 
 class Linear(Function):
@@ -40,14 +45,14 @@ class Linear(Function):
     def forward(self, x, w, *b):
         # the weight's gradient needs x, the input's needs w: a frozen weight saves no activation
         self.save(x if self.needs[1] else None, w if self.needs[0] else None)
-        rows = self.be.linear(x.reshape(-1, x.shape[-1]), w, b[0] if b else None)
+        rows = self.be.linear(_rows(x), w, b[0] if b else None)
         return rows.reshape(*x.shape[:-1], w.shape[0])
 
     def backward(self, gy):
         x, w = self.saved
-        rows = gy.reshape(-1, gy.shape[-1])
+        rows = _rows(gy)
         gx = (rows @ w).reshape(self.shapes[0]) if self.needs[0] else None
-        gw = rows.T @ x.reshape(-1, x.shape[-1]) if self.needs[1] else None
+        gw = rows.T @ _rows(x) if self.needs[1] else None
         gb = (self.be.column_sum(rows) if self.needs[2] else None,) if len(self.needs) == 3 else ()
         return gx, gw, *gb
 

@@ -240,7 +240,7 @@ def prod(x, dim=None, keepdim: bool = False) -> Tensor:
     if dim is None:
         from minigrad.ops.shape import reshape
 
-        return Prod(0, False)(reshape(x, (-1,)))
+        return reshape(Prod(0, False)(reshape(x, (-1,))), (1,) * x.ndim if keepdim else ())
     return Prod(dim, keepdim)(x)
 
 
