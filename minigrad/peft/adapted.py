@@ -53,6 +53,16 @@ class AdaptedModel(Module):
     base: the model that was given · model: the active adapter's tree (its parameters are named "model.…" here) ·
     method: the active adapter's method · active: its name. Which adapter is active and which parameters are trainable
     are two things: `set_active` and `set_trainable` do not touch each other.
+
+    >>> import minigrad as mg
+    >>> gpt = mg.models.GPT(mg.models.GPTConfig(vocab_size=11, context=8, d_model=16, n_layers=2, n_heads=2))
+    >>> adapted = mg.peft.apply(gpt, mg.peft.LoRA(rank=2), name="rhyme").add("accent", mg.peft.Adapter(bottleneck=4))
+    >>> adapted.set_active("rhyme")
+    >>> adapted.names, adapted.active, len(adapted.trainable_parameters())
+    (['rhyme', 'accent'], 'rhyme', 8)
+    >>> with adapted.disabled():
+    ...     (adapted([[1, 2, 3]]) - gpt([[1, 2, 3]])).abs().amax().item()
+    0.0
     """
 
     def __init__(self, base: Module):

@@ -5,6 +5,9 @@ call their parameters what PEFT calls them.
 """
 from __future__ import annotations
 
+import fnmatch
+import re
+
 from minigrad.peft.lora import LoRA
 from minigrad.peft.method import Method
 from minigrad.peft.prefix import PrefixTuning
@@ -54,11 +57,20 @@ def from_config(config: dict) -> Method:
 def _lora_to(method: LoRA) -> dict:
     # PEFT has no scaling "alpha": the same scale comes from alpha·r divided by r.
     alpha = method.alpha * method.rank if method.scaling == "alpha" else method.alpha
-    targets = method.targets if isinstance(method.targets, str) else sorted(method.targets)
     return {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": method.rank, "lora_alpha": alpha,
             "lora_dropout": method.dropout, "use_rslora": method.scaling == "alpha/sqrt(r)", "bias": method.bias,
-            "target_modules": targets, "init_lora_weights": True, "fan_in_fan_out": False, "modules_to_save": None,
-            "use_dora": False}
+            "target_modules": _targets_to(method.targets), "init_lora_weights": True, "fan_in_fan_out": False,
+            "modules_to_save": None, "use_dora": False}
+
+
+def _targets_to(targets):
+    """PEFT takes a list of endings or one regular expression, so patterns with * become the latter."""
+    names = [targets] if isinstance(targets, str) else sorted(targets)
+    if names == ["all-linear"]:
+        return "all-linear"
+    if any(c in name for name in names for c in "*?["):
+        return "|".join(fnmatch.translate(n) if any(c in n for c in "*?[") else rf"(.*\.)?{re.escape(n)}" for n in names)
+    return names
 
 
 def _lora_from(config: dict) -> LoRA:
@@ -67,6 +79,9 @@ def _lora_from(config: dict) -> LoRA:
             raise ValueError(f"this adapter uses PEFT's option {option}={config[option]!r}, which minigrad's LoRA does "
                              "not have")
     targets = config.get("target_modules") or ()
+    if isinstance(targets, str) and targets != "all-linear":
+        raise ValueError(f"this adapter names its targets by a regular expression, {targets!r}; minigrad reads a list of "
+                         "names, or 'all-linear'")
     return LoRA(rank=config.get("r", 8), alpha=config.get("lora_alpha", 8),
                 targets=targets if isinstance(targets, str) else tuple(targets),
                 dropout=config.get("lora_dropout", 0.0), bias=config.get("bias", "none"),

@@ -66,6 +66,9 @@ def test_a_file_without_our_section_is_read_by_pefts_words(folder, backend):
     path.write_text(json.dumps({**config, "use_dora": True}))
     with pytest.raises(ValueError, match="use_dora=True"):
         peft.load(make_base(), folder)
+    path.write_text(json.dumps({**config, "target_modules": ".*_proj"}))
+    with pytest.raises(ValueError, match="regular expression"):
+        peft.load(make_base(), folder)
     path.write_text(json.dumps({"peft_type": "PREFIX_TUNING"}))
     with pytest.raises(ValueError, match="lacks 'num_virtual_tokens'"):
         peft.load(make_base(), folder)

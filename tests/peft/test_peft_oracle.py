@@ -14,7 +14,8 @@ from tests.models.torch_gpt import twin  # noqa: E402
 pytestmark = [pytest.mark.oracle, pytest.mark.filterwarnings("ignore")]
 CASES = [LoRA(rank=2, alpha=6),
          LoRA(rank=3, targets=("q_proj", "up_proj", "down_proj"), scaling="alpha/sqrt(r)", bias="all"),
-         LoRA(rank=2, targets=("up_proj", "blocks.1.attn.o_proj"), scaling="alpha", alpha=3)]
+         LoRA(rank=2, targets=("up_proj", "blocks.1.attn.o_proj"), scaling="alpha", alpha=3),
+         LoRA(rank=2, targets="k_proj"), LoRA(rank=1, targets=("blocks.[1]*_proj", "v_proj"))]
 
 
 def theirs_of(base, folder):
@@ -23,7 +24,7 @@ def theirs_of(base, folder):
     return hf.PeftModel.from_pretrained(model, str(folder), is_trainable=True)
 
 
-@pytest.mark.parametrize("method", CASES, ids=lambda m: m.scaling)
+@pytest.mark.parametrize("method", CASES, ids=str)
 def test_peft_loads_our_file_and_computes_the_same(method, tmp_path):
     base, ids = make_base("float64"), make_ids()
     ours = randomize(adapt(base, method)).eval()
