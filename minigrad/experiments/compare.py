@@ -170,7 +170,8 @@ def draw(rows, base_costs: dict):
         runs, one = by_method[name], by_method[name][0]
         total = (one["activation_bytes"] + one["gradient_bytes"] + one["optimizer_bytes"]) / 1e6
         said.append(f"{name} trains {one['trainable']:,} parameters, answers "
-                    f"{summarize(r['acc'] for r in runs).percent()} percent right, needs {total:.1f} MB and {one['latency1_ms']:.1f} ms per word")
+                    f"{summarize(r['acc'] for r in runs).percent()} percent right, "
+                    f"needs {total:.1f} MB and {one['latency1_ms']:.1f} ms per word")
     alt = (f"Methods compared on {rows[0]['task']} in three panels: words right (mean, 95 percent interval and single seeds), "
            f"training memory (activations, gradients, optimizer) and time per word. Base model {percent(base)}. "
            + "; ".join(said) + ".")
