@@ -1,10 +1,10 @@
-"""LoRA against Hugging Face PEFT on the same GPT in PyTorch: files both ways, logits, gradients, training."""
+"""Against Hugging Face PEFT: LoRA on the same GPT in PyTorch, prefix and prompt tuning on transformers' GPT-2."""
 import numpy as np
 import pytest
 
 import minigrad as mg
 from minigrad import peft
-from minigrad.peft import LoRA
+from minigrad.peft import LoRA, PrefixTuning, PromptTuning
 from tests.peft.rows import adapt, logits, loss_of, make_base, make_ids, randomize
 
 torch = pytest.importorskip("torch")
@@ -54,3 +54,48 @@ def test_our_reader_takes_a_file_that_peft_wrote(tmp_path):
         expected = theirs(torch.tensor(ids)).numpy()
     np.testing.assert_allclose(logits(ours, ids), expected, rtol=0, atol=1e-5)
     assert not np.allclose(logits(base, ids), expected, atol=1e-3)
+
+
+def gpt2_of(base):
+    """transformers' GPT-2 with the weights of a minigrad GPT; its layers keep (in, out) and one matrix for q, k, v."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    c = base.config
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=c.vocab_size, n_positions=c.context, n_embd=c.d_model, n_layer=c.n_layers,
+                                       n_head=c.n_heads, n_inner=c.d_ff, tie_word_embeddings=False, bos_token_id=0,
+                                       eos_token_id=0, attn_implementation="eager", resid_pdrop=0.0, embd_pdrop=0.0,
+                                       attn_pdrop=0.0)).double().eval()
+    w = {name: torch.tensor(a) for name, a in base.state_dict().items()}
+    state = {"transformer.wte.weight": w["token_embedding.weight"], "transformer.wpe.weight": w["position_embedding.weight"],
+             "transformer.ln_f.weight": w["norm.weight"], "transformer.ln_f.bias": w["norm.bias"],
+             "lm_head.weight": w["head.weight"]}
+    for i in range(c.n_layers):
+        for ours, theirs in (("norm1", "ln_1"), ("norm2", "ln_2")):
+            for kind in ("weight", "bias"):
+                state[f"transformer.h.{i}.{theirs}.{kind}"] = w[f"blocks.{i}.{ours}.{kind}"]
+        for names, theirs in ((("attn.q_proj", "attn.k_proj", "attn.v_proj"), "attn.c_attn"), (("attn.o_proj",), "attn.c_proj"),
+                              (("mlp.up_proj",), "mlp.c_fc"), (("mlp.down_proj",), "mlp.c_proj")):
+            state[f"transformer.h.{i}.{theirs}.weight"] = torch.cat([w[f"blocks.{i}.{n}.weight"] for n in names]).T.contiguous()
+            state[f"transformer.h.{i}.{theirs}.bias"] = torch.cat([w[f"blocks.{i}.{n}.bias"] for n in names])
+    model.load_state_dict(state)
+    return model
+
+
+@pytest.mark.parametrize("method", [PrefixTuning(length=3), PromptTuning(length=3)], ids=lambda m: m.name)
+def test_prefix_and_prompt_equal_pefts_on_gpt2(method, tmp_path):
+    base, ids = make_base("float64"), make_ids()
+    ours = randomize(adapt(base, method)).eval()
+    ours.save(tmp_path)
+    theirs = hf.PeftModel.from_pretrained(gpt2_of(base), str(tmp_path)).double()    # always frozen for these two
+    table = theirs.prompt_encoder["default"].embedding.weight.requires_grad_(True)
+    out = theirs(input_ids=torch.tensor(ids)).logits[:, -ids.shape[1]:]
+    np.testing.assert_allclose(logits(ours, ids), out.detach().numpy(), rtol=0, atol=1e-6)
+    logits_of_ours = ours(ids)
+    (logits_of_ours * logits_of_ours).sum().backward()
+    (out * out).sum().backward()
+    if method.name == "prompt":
+        mine = mg.to_numpy(ours.model.prompt.grad)
+    else:
+        mine = np.stack([mg.to_numpy(p.grad) for p in ours.own_parameters().values()]).transpose(2, 0, 1, 3)
+        mine = mine.reshape(method.length, -1)      # (P, 2·L·D), as in the file
+    np.testing.assert_allclose(mine, table.grad.numpy(), rtol=1e-5, atol=1e-6)

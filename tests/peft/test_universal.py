@@ -85,6 +85,13 @@ def test_u4_everything_trained_gets_a_gradient(row, backend):
             assert not np.array_equal(before[name], p.numpy()), f"{name} did not move"
 
 
+def test_the_optimizers_groups_hold_everything_trained_exactly_once(row, backend):
+    adapted = adapt(make_base(), row.method)
+    grouped = [pair for group in adapted.param_groups(1e-3) for pair in group["params"]]
+    assert sorted(n for n, _ in grouped) == sorted(n for n, _ in adapted.named_trainable_parameters())
+    assert all(adapted.get_parameter(n) is p for n, p in grouped)
+
+
 def test_u5_gradients_are_those_of_finite_differences(row, backend):
     adapted = randomize(adapt(make_base("float64"), row.method).eval())
     ids, rng, eps = make_ids(batch=2, tokens=5), np.random.default_rng(6), 1e-6
