@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from minigrad.autograd import Tensor
 from minigrad.backend import host
-from minigrad.ops.elementwise import square, sub
+from minigrad.ops.elementwise import neg, square, sub, where
 from minigrad.ops.fused import CrossEntropy, log_softmax_naive
 from minigrad.ops.index import gather
 from minigrad.ops.promote import as_tensor, floating
@@ -73,7 +73,8 @@ def nll_loss(input, target, *, ignore_index: int = -100, reduction: str = "mean"
     rows, flat, counted, shape = _rows(input, target, ignore_index, "nll_loss")
     keep = flat != ignore_index
     index = Tensor(rows.backend.send(host.np.where(keep, flat, 0)[:, None]))
-    picked = reshape(gather(rows, 1, index), (-1,)) * Tensor(rows.backend.send(-keep.astype(rows.dtype)))
+    # chosen by where, not by a product with 0: an ignored row may hold −inf
+    picked = where(Tensor(rows.backend.send(keep)), neg(reshape(gather(rows, 1, index), (-1,))), 0.0)
     return _reduced(reshape(picked, shape) if reduction == "none" else picked, counted, reduction, "nll_loss")
 
 

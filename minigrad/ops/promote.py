@@ -37,22 +37,32 @@ def x_to(x: Tensor, dtype) -> Tensor:
     return x if x.data.dtype == dtype else Cast(dtype)(x)
 
 
+def _operand(x):
+    """A tensor or a Python number; a NumPy scalar counts as the number it holds, as in PyTorch."""
+    if isinstance(x, Tensor):
+        return x
+    if isinstance(x, host.np.generic):
+        x = x.item()
+    return x if isinstance(x, bool | int | float) else tensor(x)
+
+
 def pair(a, b, *, divide: bool = False):
     """Two operands (tensors or Python numbers) as PyTorch would let them meet.
 
     Python numbers never widen a tensor of their kind; a 0-d tensor never widens an array; an integer tensor adopts
     the float dtype it meets.
     """
-    if not isinstance(a, Tensor) and not isinstance(a, bool | int | float):
-        a = tensor(a)
-    if not isinstance(b, Tensor) and not isinstance(b, bool | int | float):
-        b = tensor(b)
+    a, b = _operand(a), _operand(b)
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         da, db = a.data.dtype, b.data.dtype
         if da != db:
-            if da.kind == "f" and (db.kind != "f" or (b.ndim == 0 and a.ndim > 0)):
+            if da.kind == db.kind and a.ndim > 0 and b.ndim == 0:
                 b = x_to(b, da)
-            elif db.kind == "f" and (da.kind != "f" or (a.ndim == 0 and b.ndim > 0)):
+            elif da.kind == db.kind and b.ndim > 0 and a.ndim == 0:
+                a = x_to(a, db)
+            elif da.kind == "f" and db.kind != "f":
+                b = x_to(b, da)
+            elif db.kind == "f" and da.kind != "f":
                 a = x_to(a, db)
         if divide and a.data.dtype.kind != "f" and b.data.dtype.kind != "f":
             a, b = x_to(a, "float32"), x_to(b, "float32")
@@ -61,4 +71,4 @@ def pair(a, b, *, divide: bool = False):
         return (floating(a), b) if divide or isinstance(b, float) else (a, b)
     if isinstance(b, Tensor):
         return (a, floating(b)) if divide or isinstance(a, float) else (a, b)
-    return tensor(a), b
+    return (tensor(a), b) if not isinstance(b, float) else (tensor(float(a)), b)

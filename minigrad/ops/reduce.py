@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from minigrad.autograd import Function, Tensor
-from minigrad.ops.elementwise import clamp, div, exp, log, mul, sqrt, square, sub
+from minigrad.ops.elementwise import clamp, div, exp, log, mul, square, sub
 from minigrad.ops.promote import as_tensor, floating
 
 
@@ -76,6 +76,30 @@ class Var(_Reduce):
     def backward(self, gy):
         (centered,) = self.saved
         return self.spread(gy) * centered * (2.0 / self.n if self.n else float("nan"))
+
+
+class Std(_Reduce):
+    """y = √(Σ (x − mean)² / (n − c));  gx = gy·(x − mean)/((n − c)·y), and 0 where y = 0"""
+
+    options = ("dim", "keepdim", "correction")
+
+    def __init__(self, dim=None, keepdim=False, correction=1):
+        super().__init__(dim, keepdim)
+        self.correction = correction
+
+    def forward(self, x):
+        self.in_shape = x.shape
+        centered = x - x.mean(axis=self.dim, keepdims=True)
+        n = _count(x.shape, self.dim) - self.correction
+        self.n = n if n > 0 else float("nan")
+        y = self.xp.sqrt((centered * centered).sum(axis=self.dim, keepdims=self.keepdim) / self.n)
+        self.save(centered, y)
+        return y
+
+    def backward(self, gy):
+        xp, (centered, y) = self.xp, self.saved
+        safe = xp.where(y == 0, 1.0, y).astype(gy.dtype)
+        return self.spread(gy / (self.n * safe)) * centered
 
 
 class Amax(_Reduce):
@@ -194,8 +218,8 @@ def var(x, dim=None, correction: int = 1, keepdim: bool = False) -> Tensor:
 
 
 def std(x, dim=None, correction: int = 1, keepdim: bool = False) -> Tensor:
-    """The standard deviation: the root of `var`."""
-    return sqrt(var(x, dim, correction, keepdim))
+    """The standard deviation: the root of `var`; the gradient at 0 is 0."""
+    return Std(dim, keepdim, correction)(floating(x))
 
 
 def amax(x, dim=None, keepdim: bool = False) -> Tensor:
@@ -236,7 +260,7 @@ def _pick(x, dim, keepdim, which):
 
 def prod(x, dim=None, keepdim: bool = False) -> Tensor:
     """The product over all elements, or along one `dim`; the gradient is right at zeros too."""
-    x = floating(x)
+    x = as_tensor(x)
     if dim is None:
         from minigrad.ops.shape import reshape
 
@@ -259,14 +283,19 @@ def logsumexp_naive(x, dim, keepdim: bool = False) -> Tensor:
     return log(sum(exp(x), dim, keepdim))
 
 
-def norm(x, dim=None, keepdim: bool = False) -> Tensor:
-    """The Euclidean norm √Σx² of all elements, or over `dim`; the gradient at 0 is 0."""
+def norm(x, p: float = 2, dim=None, keepdim: bool = False) -> Tensor:
+    """The Euclidean norm √Σx² of all elements, or over `dim`; the gradient at 0 is 0.
+
+    p is in PyTorch's place, and must be 2: for others write abs(x).sum(dim), abs(x).amax(dim), …
+    """
+    if p not in (2, "fro"):
+        raise ValueError(f"norm: only the Euclidean norm, p=2, is here; got p={p!r}. A dimension is given as dim=")
     return Norm(dim, keepdim)(floating(x))
 
 
-def normalize(x, dim: int = 1, eps: float = 1e-12) -> Tensor:
-    """x divided by its Euclidean norm along `dim` (by eps where the norm is smaller)."""
-    return div(x, clamp(norm(x, dim, keepdim=True), min=eps))
+def normalize(x, p: float = 2, dim: int = 1, eps: float = 1e-12) -> Tensor:
+    """x divided by its Euclidean norm (p=2) along `dim` (by eps where the norm is smaller)."""
+    return div(x, clamp(norm(x, p, dim, keepdim=True), min=eps))
 
 
 def var_naive(x, dim=None, correction: int = 1, keepdim: bool = False) -> Tensor:

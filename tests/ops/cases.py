@@ -275,7 +275,10 @@ add("var-population", "var", lambda x: ops.var(x, 1, correction=0), lambda x: np
     empty=((0, 4),))
 add("var-correction-2", "var", lambda x: ops.var(x, correction=2), lambda x: np.var(x, ddof=2), normal(3, 4), rtol=1e-11)
 add("var-naive", "mean square sum", lambda x: ops.var_naive(x, -1), lambda x: np.var(x, -1, ddof=1), normal(3, 4))
-add("std", "var sqrt", lambda x: ops.std(x, 1, keepdim=True), lambda x: np.std(x, 1, ddof=1, keepdims=True), normal(3, 4))
+add("std", "std", lambda x: ops.std(x, 1, keepdim=True), lambda x: np.std(x, 1, ddof=1, keepdims=True), normal(3, 4),
+    awkward=([np.full((2, 4), 3.0)],))
+add("std-population", "std", lambda x: ops.std(x, correction=0), np.std, normal(2, 3, 4))
+add("std-two-dims", "std", lambda x: ops.std(x, (0, -1)), lambda x: np.std(x, (0, 2), ddof=1), normal(2, 3, 4))
 add("prod-zeros", "prod", lambda x: ops.prod(x, 1), lambda x: np.prod(x, 1),
     lambda rng: np.array([[2.0, 0.0, 3.0, 0.5], [0.0, 1.0, 0.0, 2.0], [1.0, -2.0, 3.0, 1.5]]), empty=((0, 4),))
 add("prod-empty-dim", "prod", lambda x: ops.prod(x, 1), lambda x: np.prod(x, 1), normal(2, 3), empty=((2, 0),))
