@@ -35,8 +35,8 @@ class NumpyBackend(Backend):
             a.flags.writeable = flag
 
     def quiet(self):
-        """A context in which overflow to infinity is no warning."""
-        return np.errstate(over="ignore")
+        """A context in which an infinite result is no warning."""
+        return np.errstate(over="ignore", divide="ignore")
 
     # ---- softmax family: one temporary, then in place ---------------------------------------------------------------
 
@@ -66,8 +66,9 @@ class NumpyBackend(Backend):
             np.copyto(s, lowest, where=~visible)
         s -= np.maximum(s.max(axis=-1, keepdims=True), lowest)
         np.exp(s, out=s)
-        if visible is not None and not visible.any(axis=-1).all():
-            s *= visible                            # only a row that sees nothing has anything left to hide
+        # what is hidden is 0 by now, unless everything visible is as low: in a row that sees nothing, or next to −∞
+        if visible is not None and (additive is not None or not visible.any(axis=-1).all()):
+            s *= visible
         total = s.sum(axis=-1, keepdims=True)
         total[total == 0] = 1.0
         s /= total
