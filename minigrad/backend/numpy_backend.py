@@ -78,7 +78,7 @@ class NumpyBackend(Backend):
 
     def gelu_tanh(self, x, slope=False):
         """y = x·s with s = ½(1 + tanh u), u = √(2/π)(x + 0.044715x³); and dy/dx = s + y·(1 − s)·2u′ if asked"""
-        x = np.ascontiguousarray(x)
+        x = np.asarray(x, order="C")                # (ascontiguousarray would give a 0-d array a dimension)
         y, d = np.empty_like(x), np.empty_like(x) if slope else None
         flat_x, flat_y, flat_d = x.reshape(-1), y.reshape(-1), d.reshape(-1) if slope else None
         square, half = np.empty(min(BLOCK, x.size), x.dtype), np.empty(min(BLOCK, x.size), x.dtype)

@@ -1,0 +1,123 @@
+"""The kernels that the NumPy backend rewrites for speed compute what the base class says, in base.py's own words."""
+import inspect
+
+import numpy as np
+import pytest
+
+from minigrad.backend import Backend
+from minigrad.backend.numpy_backend import BLOCK, NumpyBackend
+
+
+class PlainBackend(Backend):
+    """The executable specification, on NumPy arrays."""
+
+    name = "plain"
+    xp = np
+    array_types = (np.ndarray, np.generic)
+
+
+FAST, PLAIN = NumpyBackend(), PlainBackend()
+MOVING = {"send", "to_numpy", "asarray", "synchronize", "memory_used", "buffer", "set_writeable", "quiet", "owns"}
+
+
+def rewritten():
+    """The kernels that the NumPy backend overrides."""
+    return {name for name, f in inspect.getmembers(NumpyBackend, inspect.isfunction)
+            if not name.startswith("_") and f is not getattr(Backend, name)} - MOVING
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng([seed, *shape]).standard_normal(shape)
+
+
+def positive(*shape):
+    return np.abs(normal(*shape, seed=9)) + 0.1
+
+
+X, W, B = normal(5, 7), normal(7, seed=1), normal(7, seed=2)
+XHAT = (X - X.mean(1, keepdims=True)) / X.std(1, keepdims=True)
+R = 1.0 / X.std(1, keepdims=True)
+S = normal(2, 3, 4, 6)
+HOLES = np.arange(6)[None] <= np.arange(4)[:, None] - 1     # the first query sees nothing
+PADDED = np.where(np.arange(6) < 2, -np.inf, 0.0) * np.ones((4, 1))
+IDS = np.array([2, 0, 2, 5, 2, 0])
+LONG = normal(2 * BLOCK + 5)
+STEP = {"lr": 0.1, "beta1": 0.9, "beta2": 0.99, "eps": 1e-8, "step": 3}
+
+#: kernel -> calls: (arguments, keyword arguments). Arrays are float64; the test also runs them in float32
+CALLS = {
+    "softmax": [((X, 1), {}), ((X, 0), {}), ((normal(2, 3, 4), 1), {}), ((np.array([[1e4, -1e4, 0.0]]), 1), {})],
+    "softmax_backward": [((X[::-1], PLAIN.softmax(X, 1), 1), {}), ((X.T.copy().T, PLAIN.softmax(X, 0), 0), {})],
+    "masked_softmax": [((S, None, None), {}), ((S, HOLES, None), {}), ((S, ~HOLES, None), {}),
+                       ((S, None, PADDED), {}), ((S, HOLES, PADDED), {}),
+                       ((S, HOLES, np.where(np.isinf(PADDED), -1e30, 0.0)), {}), ((S * 1e4, HOLES, None), {}),
+                       ((S, None, np.full((4, 6), -np.inf)), {}), ((S[..., :0], None, None), {})],
+    "gelu_tanh": [((X,), {}), ((X,), {"slope": True}), ((X.T,), {"slope": True}), ((LONG,), {"slope": True}),
+                  ((np.array(0.5),), {"slope": True}), ((np.array([1e4, -1e4, 0.0]),), {"slope": True}),
+                  ((X[:0],), {"slope": True})],
+    "layer_norm": [((X, W, B, 1e-5), {}), ((X, W, None, 1e-5), {}), ((X, None, None, 1e-3), {}),
+                   ((X[:0], W, B, 1e-5), {}), ((np.ones((2, 7)), W, B, 1e-5), {})],
+    "layer_norm_backward": [((normal(5, 7, seed=3), XHAT, R, W), {}), ((normal(5, 7, seed=3), XHAT, R, None), {})],
+    "linear": [((X, normal(4, 7), normal(4)), {}), ((X, normal(4, 7), None), {}), ((X[:0], normal(4, 7), normal(4)), {})],
+    "column_sum": [((X,), {}), ((X.T,), {}), ((X[:0],), {})],
+    "embedding_gradient": [((IDS, normal(6, 3), 7), {}), ((IDS[:0], normal(6, 3)[:0], 7), {}),
+                           ((IDS[:1], normal(1, 3), 7), {})],
+    "adam_step": [((normal(9, seed=i), normal(9, seed=i + 1), normal(9, seed=i + 2), positive(9)),
+                   STEP | {"weight_decay": decay, "decoupled": decoupled})
+                  for i, (decay, decoupled) in enumerate([(0.0, True), (0.1, True), (0.1, False)])]
+    + [((LONG.copy(), LONG[::-1].copy(), LONG * 0.1, LONG**2), STEP | {"weight_decay": 0.01, "decoupled": True})],
+}
+WRITES = {"adam_step": (0, 2, 3), "masked_softmax": (0,)}   # the arguments that a kernel may write into
+each_call = pytest.mark.parametrize("kernel, args, kwargs", [
+    pytest.param(name, *call, id=f"{name}-{i}") for name, calls in CALLS.items() for i, call in enumerate(calls)])
+
+
+def outputs(be, kernel, args, kwargs):
+    """What a kernel returns and what it leaves in the arguments that it may write into."""
+    args = [a.copy(order="K") if isinstance(a, np.ndarray) else a for a in args]
+    before = [a.copy() if isinstance(a, np.ndarray) else a for a in args]
+    result = getattr(be, kernel)(*args, **kwargs)
+    for i, (a, b) in enumerate(zip(args, before, strict=True)):
+        if i not in WRITES.get(kernel, ()):
+            np.testing.assert_array_equal(a, b, err_msg=f"{be.name}.{kernel} wrote into argument {i}")
+    written = [] if kernel == "masked_softmax" else [args[i] for i in WRITES.get(kernel, ())]
+    return [*(result if isinstance(result, tuple) else (result,)), *written]
+
+
+def test_every_rewritten_kernel_is_compared():
+    assert rewritten() <= set(CALLS)
+    assert len(rewritten()) >= 8
+
+
+@each_call
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_the_fast_kernel_computes_the_plain_one(kernel, args, kwargs, dtype):
+    args = [a.astype(dtype) if isinstance(a, np.ndarray) and a.dtype == np.float64 else a for a in args]
+    tolerance = {"rtol": 1e-12, "atol": 1e-13} if dtype == np.float64 else {"rtol": 2e-5, "atol": 2e-6}
+    with np.errstate(over="ignore"):
+        expected = outputs(PLAIN, kernel, args, kwargs)
+    for fast, plain in zip(outputs(FAST, kernel, args, kwargs), expected, strict=True):
+        assert (fast is None) == (plain is None)
+        if plain is not None:
+            assert fast.shape == plain.shape and fast.dtype == plain.dtype == dtype
+            np.testing.assert_allclose(fast, plain, **tolerance)
+
+
+def test_a_difference_would_be_seen(monkeypatch):
+    """The comparison above fails when a kernel is wrong by one element."""
+    right = NumpyBackend.column_sum
+    monkeypatch.setattr(NumpyBackend, "column_sum", lambda self, gy: right(self, gy) + (np.arange(gy.shape[1]) == 1))
+    with pytest.raises(AssertionError):
+        test_the_fast_kernel_computes_the_plain_one("column_sum", (X,), {}, np.float64)
+
+
+@pytest.mark.parametrize("be", [FAST, PLAIN], ids=["numpy", "plain"])
+def test_hidden_keys_get_no_weight(be):
+    """Whatever is added to the visible scores: −∞, or the lowest number that some libraries write for it."""
+    for low in (-np.inf, np.finfo(np.float64).min):
+        additive = np.where(np.arange(6) < 2, low, 0.0) * np.ones((4, 1))
+        p = be.masked_softmax(S.copy(), HOLES, additive)
+        assert (p[..., ~HOLES] == 0).all()
+        assert np.isfinite(p).all()
+    p = be.masked_softmax(S.copy(), HOLES, PADDED)
+    np.testing.assert_allclose(p.sum(-1), np.broadcast_to((HOLES & ~np.isinf(PADDED)).any(-1), (2, 3, 4)), atol=1e-15)
