@@ -57,7 +57,7 @@ class Backend:
         """Refuse or allow writes into `a` from now on, where the library can."""
 
     def quiet(self):
-        """A context in which overflow to infinity is no warning (a GPU never warns)."""
+        """A context in which an infinite result is no warning (a GPU never warns)."""
         import contextlib
 
         return contextlib.nullcontext()

@@ -1,4 +1,5 @@
 """The differentiable operations, one family per file, and the one place where Tensor gets its operators and methods."""
+from minigrad import backend as _backend
 from minigrad.autograd import Function, Tensor
 from minigrad.ops import promote
 from minigrad.ops.activation import dropout, gelu, gelu_naive, relu, sigmoid, silu, softplus, softplus_naive, tanh
@@ -36,9 +37,9 @@ _METHODS = {op.__name__: op for op in _NAMED} | dict(
 
 def _comparison(name):
     def compare(self, other):
-        other = other.data if isinstance(other, Tensor) else other
         if not isinstance(other, bool | int | float) and not self.backend.owns(other):
             other = promote.as_tensor(other).data
+            _backend.of(self.data, other)           # of another backend: the error names both
         return Tensor(self.backend.asarray(getattr(self.data, name)(other)))
 
     compare.__name__, compare.__doc__ = name, "Elementwise comparison: a boolean tensor, no gradient."

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import math
 
+from minigrad import backend as _backend
 from minigrad.autograd import Function, Tensor
 from minigrad.backend import host
 from minigrad.ops.elementwise import exp, log, mul, rsqrt, square, sub
@@ -144,8 +145,8 @@ class ScaledDotProductAttention(Function):
     def forward(self, q, k, v):
         drop = None
         if self.dropout_p:
-            shape = (*q.shape[:-1], k.shape[-2])
-            keep = host.rng().random(shape, dtype=host.np.float32) >= self.dropout_p
+            batch = host.np.broadcast_shapes(q.shape[:-2], k.shape[:-2])
+            keep = host.rng().random((*batch, q.shape[-2], k.shape[-2]), dtype=host.np.float32) >= self.dropout_p
             drop = self.be.send((keep / (1.0 - self.dropout_p)).astype(q.dtype))
         o, p = self.be.attention(q, k, v, self.visible, self.additive, self.scale, drop)
         self.save(q, k, v, p, drop)
@@ -225,6 +226,13 @@ def rms_norm_naive(x, weight=None, eps: float = 1e-5) -> Tensor:
     return y if weight is None else mul(y, weight)
 
 
+def _broadcast(what, *shapes) -> tuple[int, ...]:
+    try:
+        return host.np.broadcast_shapes(*shapes)
+    except ValueError:
+        raise ValueError(f"{what} of shape {' and '.join(str(tuple(s)) for s in shapes)} do not broadcast") from None
+
+
 def attention_mask(be, t_q: int, t_k: int, is_causal: bool, causal_offset: int):
     """The causal mask (Tq, Tk): key j is visible to query i iff j ≤ i + causal_offset; None if all are visible."""
     if not is_causal or causal_offset >= t_k - 1:
@@ -244,6 +252,7 @@ def scaled_dot_product_attention(q, k, v, attn_mask=None, dropout_p: float = 0.0
     if min(q.ndim, k.ndim, v.ndim) < 2 or q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
         raise ValueError(f"attention: q (…, Tq, D), k (…, Tk, D), v (…, Tk, Dv) do not fit: {tuple(q.shape)}, "
                          f"{tuple(k.shape)}, {tuple(v.shape)}")
+    scores = (*_broadcast("attention: q, k and v", q.shape[:-2], k.shape[:-2]), q.shape[-2], k.shape[-2])
     if not 0.0 <= dropout_p < 1.0:
         raise ValueError(f"attention: dropout_p must be in 0 ≤ p < 1; got {dropout_p}")
     visible = attention_mask(q.backend, q.shape[-2], k.shape[-2], is_causal, causal_offset)
@@ -252,6 +261,9 @@ def scaled_dot_product_attention(q, k, v, attn_mask=None, dropout_p: float = 0.0
         mask = as_tensor(attn_mask)
         if mask.requires_grad:
             raise ValueError("attention: attn_mask cannot require a gradient; add the bias to the scores yourself")
+        if _broadcast("attention: attn_mask and scores", mask.shape, scores) != scores:
+            raise ValueError(f"attention: an attn_mask of shape {tuple(mask.shape)} is larger than the scores, {scores}")
+        _backend.of(q.data, mask.data)
         if mask.dtype.kind == "b":
             visible = mask.data if visible is None else visible & mask.data
         else:

@@ -1,6 +1,7 @@
 """Picking elements: slices, integer arrays, masks, embeddings. Backward adds up what was picked more than once."""
 from __future__ import annotations
 
+from minigrad import backend as _backend
 from minigrad.autograd import Function, Tensor
 from minigrad.backend import host
 from minigrad.ops.promote import as_tensor
@@ -83,6 +84,7 @@ def getitem(x, key) -> Tensor:
     ready, basic, dim = [], True, 0
     for part in parts:
         if isinstance(part, Tensor):
+            _backend.of(x.data, part.data)          # an index of another backend: the error names both
             part, basic = part.data, False
         elif isinstance(part, list | host.np.ndarray):
             part, basic = be.send(_checked(host.np.asarray(part), x.shape, dim, parts)), False
@@ -116,6 +118,7 @@ def _device_index(index, x: Tensor, dim: int, what: str):
     if isinstance(index, Tensor):
         if index.data.dtype.kind not in "iu":
             raise TypeError(f"{what}: the index must be integers; got {index.data.dtype}")
+        _backend.of(x.data, index.data)
         return index.data
     return x.backend.send(host.ids(index, x.shape[dim], f"{what} index"))
 

@@ -174,7 +174,7 @@ class Logsumexp(_Reduce):
         top = xp.where(xp.isfinite(top), top, 0.0).astype(x.dtype)
         with self.be.quiet():
             y = xp.log(xp.exp(x - top).sum(axis=self.dim, keepdims=True)) + top
-        y = y if self.keepdim else y.reshape(x.sum(axis=self.dim).shape)
+        y = y if self.keepdim else y.squeeze(self.dim)
         self.save(x, y)
         return y
 

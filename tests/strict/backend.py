@@ -30,8 +30,8 @@ class StrictBackend(backend.Backend):
         sync("synchronize")
 
     def quiet(self):
-        """A GPU never warns of an overflow; NumPy underneath would."""
-        return np.errstate(over="ignore")
+        """A GPU never warns of infinity; NumPy underneath would."""
+        return np.errstate(over="ignore", divide="ignore")
 
     def buffer(self, a):
         """The host array that owns the memory."""
