@@ -95,6 +95,8 @@ def _settings(args, split: str = "test") -> dict:
     with common.users_mistakes():
         task = tasks.get(args.task)
         room = {"examples": len(task.examples("adapt")), "words": len(task.examples(split))}
+    if args.examples and args.examples > room["examples"]:
+        raise common.UserMistake(f"--examples {args.examples}: the task {task.name} has {room['examples']:,} adaptation words")
     chosen = {name: getattr(args, name) or min(size[name], room[name]) for name in ("examples", "words")}
     processes = args.processes or (1 if args.backend == "cupy" else min(2, cpu_count()))
     return {"task": args.task, "seeds": range(args.seeds or size["seeds"]), "epochs": args.epochs, **chosen,

@@ -116,6 +116,8 @@ def perform(run: Run, tick=lambda work: None) -> dict:
         method = make_method(run.method, **run.hyper)
         adapted = peft.apply(model, method)
         trainable = sum(p.size for p in adapted.trainable_parameters())
+        if trainable != method.count(model.config):
+            raise AssertionError(f"{method!r} trains {trainable} parameters, its closed form says {method.count(model.config)}")
         use = training.memory(adapted, reference_batch(tokenizer, task, run.batch_size))
         batches = adaptation_batches(tokenizer, task, run.examples, run.batch_size, run.seed, _room(adapted))
         result = training.fit(adapted, batches, steps=run.steps, lr=run.lr, on_step=lambda *_: tick(1))
