@@ -71,7 +71,11 @@ def main(argv=None) -> int:
               + (f". Did you mean {close[0]!r}?" if close else ""), file=sys.stderr)
         return 2
     try:
-        args = parser.parse_args(argv)
+        args, unknown = parser.parse_known_args(argv)
+        if unknown:
+            print(f"minigrad {args.command or ''}: unrecognized arguments: {' '.join(unknown)}\n"
+                  f"Options and examples: minigrad {args.command or ''} --help", file=sys.stderr)
+            return 2
         if args.command is None:
             parser.print_help()
             return 0

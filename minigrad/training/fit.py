@@ -79,12 +79,14 @@ class Trainer:
         """
         if self.adapted:
             self.model.before_step(self.steps_done, self.steps)
-        loss = loss_on(self.model, batch, start)
-        penalty = self.model.penalty() if self.adapted else None
-        (loss if penalty is None else loss + penalty).backward()
-        norm = optim.clip_grad_norm_([p for group in self.optimizer.param_groups for p in group["params"]], self.max_norm)
-        with no_grad():
-            value, length = stack([loss.detach(), norm]).tolist()      # the step's one wait for the device
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):     # what overflows is told below, once
+            loss = loss_on(self.model, batch, start)
+            penalty = self.model.penalty() if self.adapted else None
+            (loss if penalty is None else loss + penalty).backward()
+            norm = optim.clip_grad_norm_([p for group in self.optimizer.param_groups for p in group["params"]],
+                                         self.max_norm)
+            with no_grad():
+                value, length = stack([loss.detach(), norm]).tolist()          # the step's one wait for the device
         if not (math.isfinite(value) and math.isfinite(length)):
             raise TrainingDiverged(
                 f"step {self.steps_done + 1} of {self.steps}: the loss is {value} and the gradient's length {length}, both "
