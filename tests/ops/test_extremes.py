@@ -30,8 +30,8 @@ def finite(*arrays):
     lambda x: F.layer_norm(x, 3), lambda x: F.rms_norm(x, 3), lambda x: F.cross_entropy(x, [0, 1, 2, 0]),
     lambda x: F.cross_entropy(x, [1, -100, 0, 0], label_smoothing=0.1), lambda x: F.softmax_naive(x, -1),
     lambda x: F.scaled_dot_product_attention(x, x, x), lambda x: F.scaled_dot_product_attention(x, x, x, is_causal=True),
-], ids=["softmax", "log_softmax", "logsumexp", "logsumexp-all", "sigmoid", "silu", "softplus", "tanh", "gelu-tanh", "gelu", "erf",
-        "normalize", "layer_norm", "rms_norm", "cross_entropy", "cross_entropy-smooth", "softmax_naive", "attention",
+], ids=["softmax", "log_softmax", "logsumexp", "logsumexp-all", "sigmoid", "silu", "softplus", "tanh", "gelu-tanh", "gelu",
+        "erf", "normalize", "layer_norm", "rms_norm", "cross_entropy", "cross_entropy-smooth", "softmax_naive", "attention",
         "attention-causal"])
 def test_huge_inputs_give_finite_values_and_gradients(backend, op, dtype):
     x = leaf(HUGE, dtype)
@@ -196,7 +196,8 @@ MISTAKES = [
     ("layer_norm-weight", lambda: F.layer_norm(m(2, 3), 3, m(2)), ValueError, r"weight must have shape \(3,\); got \(2,\)"),
     ("layer_norm-bias", lambda: F.layer_norm(m(2, 3), 3, None, m(3)), ValueError, "bias without a weight"),
     ("rms_norm", lambda: F.rms_norm(m(2, 3), (2, 2)), ValueError, r"\(2, 2\) must be the last sizes"),
-    ("attention", lambda: F.scaled_dot_product_attention(m(2, 3), m(2, 4), m(2, 4)), ValueError, r"do not fit: \(2, 3\), \(2, 4\)"),
+    ("attention", lambda: F.scaled_dot_product_attention(m(2, 3), m(2, 4), m(2, 4)), ValueError,
+     r"do not fit: \(2, 3\), \(2, 4\)"),
     ("attention-v", lambda: F.scaled_dot_product_attention(m(2, 3), m(2, 3), m(4, 3)), ValueError, r"\(4, 3\)"),
     ("attention-1d", lambda: F.scaled_dot_product_attention(m(3), m(3), m(3)), ValueError, "do not fit"),
     ("attention-dropout", lambda: F.scaled_dot_product_attention(m(2, 3), m(2, 3), m(2, 3), dropout_p=1.0), ValueError,
