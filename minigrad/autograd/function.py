@@ -49,6 +49,7 @@ class Function:
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         cls.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
+        cls.override = None                         # its own: one set on a class it derives from is not meant for it
         Function.registry[cls.name] = cls
 
     def __call__(self, *inputs):
@@ -61,6 +62,7 @@ class Function:
         else:
             self.needs, self.recording = [False] * len(inputs), False
         self._inputs, self._saved, self._sources, self._counts = inputs, (), (), ()
+        self.override = type(self).override         # what runs forward also decides what runs backward
         y = self.forward(*arrays) if self.override is None else self.override.run_forward(self, arrays)
         out = Tensor(be.asarray(y))
         first = inputs[0]
