@@ -22,6 +22,7 @@ def add(commands) -> None:
     _add_size(p)
     p.add_argument("--lr", type=common.above_zero, metavar="X", help="one learning rate for all (default: each its own)")
     p.add_argument("--rounds", type=common.whole(1), default=10, metavar="N", help="rounds of timing; default 10")
+    p.add_argument("--adapters", metavar="DIR", help="where to keep the adapters of the first seed; default OUT/adapters")
     _add_running(p, "runs/compare")
     p.set_defaults(run=compare)
 
@@ -123,7 +124,8 @@ def compare(args) -> int:
     """Every method on one task."""
     from minigrad.experiments import compare as experiment
 
-    return _do(experiment, args, _settings(args), methods=args.methods, lr=args.lr, rounds=args.rounds)
+    return _do(experiment, args, _settings(args), methods=args.methods, lr=args.lr, rounds=args.rounds,
+               adapters=args.adapters)
 
 
 def rank_sweep(args) -> int:

@@ -41,6 +41,7 @@ class Run:
     words: int = 1000
     split: str = "test"
     keep: str | None = None                         # folder in which to keep the adapter
+    may_diverge: bool = False                       # a loss that is no number then counts as nothing right
 
     @property
     def name(self) -> str:
@@ -120,7 +121,12 @@ def perform(run: Run, tick=lambda work: None) -> dict:
             raise AssertionError(f"{method!r} trains {trainable} parameters, its closed form says {method.count(model.config)}")
         use = training.memory(adapted, reference_batch(tokenizer, task, run.batch_size))
         batches = adaptation_batches(tokenizer, task, run.examples, run.batch_size, run.seed, _room(adapted))
-        result = training.fit(adapted, batches, steps=run.steps, lr=run.lr, on_step=lambda *_: tick(1))
+        try:
+            result = training.fit(adapted, batches, steps=run.steps, lr=run.lr, on_step=lambda *_: tick(1))
+        except training.TrainingDiverged as error:
+            if not run.may_diverge:
+                raise training.TrainingDiverged(f"{run.name}: {error}") from None
+            return {"row": row | {"lr": run.lr, "trainable": trainable, "acc": 0.0, "per": 1.0, "loss": None}, "read": {}}
         if result.interrupted:
             raise KeyboardInterrupt
         model = adapted.bake()

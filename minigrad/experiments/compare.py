@@ -22,16 +22,17 @@ SHOWN_WORDS = 6
 
 
 def compare(*, task: str = "rhyme", methods=METHODS, seeds=(0, 1, 2), examples: int = 2000, epochs: int = 3, words: int = 1000,
-            batch_size: int = 32, base: str = "reader", out="runs/compare", processes: int = 2, threads: int = 1,
-            backend: str = "numpy", lr: float | None = None, rounds: int = 10, fresh: bool = False, progress: bool = True,
-            say=print, command: str = "") -> list[dict]:
+            batch_size: int = 32, base: str = "reader", out="runs/compare", adapters=None, processes: int = 2,
+            threads: int = 1, backend: str = "numpy", lr: float | None = None, rounds: int = 10, fresh: bool = False,
+            progress: bool = True, say=print, command: str = "") -> list[dict]:
     """Compare methods on a task; writes compare.{csv,png,json} and accuracy_vs_parameters.* to `out`, returns the rows.
 
     A seed changes the words learned from, their order and the initial weights; all methods make the same steps on the same
-    batches. Learning rates come from rates.py unless `lr` is given. Raises ValueError for unknown names and runs kept in
+    batches. Learning rates come from rates.py unless `lr` is given. The adapters of the first seed are kept in the folder
+    `adapters` (default: "adapters" in `out`). Raises ValueError for unknown names and runs kept in
     `out` under other settings, Interrupted on Ctrl-C (the same call then goes on).
     """
-    out, the_task = Path(out), tasks.get(task)
+    out, adapters, the_task = Path(out), Path(adapters or Path(out) / "adapters"), tasks.get(task)
     model, tokenizer = pretrained.load(base)
     the_task.add_symbols(tokenizer)
     shared = {"task": task, "base": base, "examples": examples, "epochs": epochs, "batch_size": batch_size, "words": words}
@@ -40,12 +41,12 @@ def compare(*, task: str = "rhyme", methods=METHODS, seeds=(0, 1, 2), examples: 
         peft.apply(model, make_method(name))
     # The adapters of the first seed stay: they are what the times are measured on, and they can be tried out.
     runs = [Run(method="base", seed=0, **shared)] + [
-        Run(method=name, seed=seed, lr=rates[name], keep=str(out / "adapters" / name) if seed == seeds[0] else None, **shared)
+        Run(method=name, seed=seed, lr=rates[name], keep=str(adapters / name) if seed == seeds[0] else None, **shared)
         for seed in seeds for name in methods]
     results = Results(out, "compare", {**shared, "base": base_identity(base), "lr": rates, "first seed": seeds[0],
                                        "backend": backend}, fresh)
     done = run_all(runs, perform, results, processes=processes, threads=threads, backend=backend, progress=progress, say=say)
-    costs = _costs(model, tokenizer, the_task, out, methods, batch_size, rounds, progress, threads)
+    costs = _costs(base, the_task, {name: adapters / name for name in methods}, batch_size, rounds, progress, threads, backend)
     before, rows = done[0], []
     for result in done[1:]:
         row = result["row"] | {"acc_base": before["row"]["acc"], "per_base": before["row"]["per"]}
@@ -79,16 +80,18 @@ def base_identity(base: str) -> dict:
     return {"name": base, "sha256": described["sha256"][:16], "seed": described.get("seed"), "test": described.get("test")}
 
 
-def _costs(model, tokenizer, task, out: Path, methods, batch_size: int, rounds: int, progress: bool, threads: int) -> dict:
+def _costs(base: str, task, folders: dict, batch_size: int, rounds: int, progress: bool, threads: int, backend: str) -> dict:
     from tqdm import tqdm
 
     import minigrad as mg
 
     mg.set_num_threads(threads)
-    with tqdm(total=rounds + 1, desc="measuring times", disable=not progress, dynamic_ncols=True,
-              bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed} passed, {remaining} to go") as bar:
-        return measure(model, tokenizer, task, {name: out / "adapters" / name for name in methods}, batch_size=batch_size,
-                       rounds=rounds, on_round=bar.update)
+    layout = "{desc} {percentage:3.0f}% |{bar}| {elapsed} passed, {remaining} to go"
+    with mg.use_backend(backend), tqdm(total=rounds + 1, desc="measuring times", disable=not progress, dynamic_ncols=True,
+                                       bar_format=layout) as bar:
+        model, tokenizer = pretrained.load(base)
+        task.add_symbols(tokenizer)
+        return measure(model, tokenizer, task, folders, batch_size=batch_size, rounds=rounds, on_round=bar.update)
 
 
 def _sample(task, words: int, read: dict) -> list[dict]:

@@ -31,7 +31,7 @@ def lr_grid(*, task: str = "rhyme", methods=METHODS, rates=None, seeds=(0, 1, 2)
     adopt: write the choice into the package, for compare and rank_sweep.
     """
     out, shared = Path(out), {"task": task, "base": base, "examples": examples, "epochs": epochs, "batch_size": batch_size,
-                              "words": words, "split": "validation"}
+                              "words": words, "split": "validation", "may_diverge": True}
     tasks.get(task)
     for name in methods:
         make_method(name)

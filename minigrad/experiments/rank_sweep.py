@@ -89,7 +89,7 @@ def draw(rows, targets):
     ax.minorticks_off()
     if full.n > 1:
         ax.axhspan(full.low, full.high, color=style("full")[0], alpha=0.08, linewidth=0)
-    reference_line(ax, full.mean, f"full fine-tuning {percent(full.mean)}", "full")
+    reference_line(ax, full.mean, f"full fine-tuning {percent(full.mean)}", "full", left=True)
     reference_line(ax, base, f"base model {percent(base)}")
     ax.annotate("LoRA", (ranks[0], summaries[0].mean), xytext=(0, 14), textcoords="offset points", fontsize=9,
                 color=style("lora")[0], ha="center")

@@ -109,14 +109,14 @@ def run_all(runs: list, perform: Callable, results: Results, *, processes: int =
             say(f"{run.name}: {100 * result['row']['acc']:.1f}% right, phoneme error rate {100 * result['row']['per']:.1f}%")
 
         if processes == 1:
-            _in_this_process(waiting, perform, finished, bar, backend, threads)
+            with _set_up(backend, threads):
+                _in_this_process(waiting, perform, finished, bar)
         elif waiting:
             _in_processes(waiting, perform, finished, bar, min(processes, len(waiting)), threads, backend)
     return [results.done[run.name] for run in runs]
 
 
-def _in_this_process(waiting, perform, finished, bar, backend: str, threads: int) -> None:
-    _set_up(backend, threads)
+def _in_this_process(waiting, perform, finished, bar) -> None:
     for number, run in enumerate(waiting):
         try:
             result = perform(run, lambda work: bar.update(min(work, bar.total - bar.n)))
@@ -168,11 +168,11 @@ def _start_worker(work, threads: int, backend: str) -> None:
     _set_up(backend, threads)
 
 
-def _set_up(backend: str, threads: int) -> None:
+def _set_up(backend: str, threads: int):
     import minigrad as mg
 
-    mg.use_backend(backend)
     mg.set_num_threads(threads)
+    return mg.use_backend(backend)                          # for the process, or as `with` for a block
 
 
 def _work(perform: Callable, run) -> dict:

@@ -1,6 +1,8 @@
 """accuracy_vs_parameters: what each method reaches, against how much it trains."""
 from __future__ import annotations
 
+import math
+
 from minigrad.experiments import table
 from minigrad.experiments.figure import (
     draw_points,
@@ -32,9 +34,8 @@ def draw(rows):
         sizes = groups(sorted(group, key=lambda row: row["trainable"]), "trainable")
         positions = [size for (size,) in sizes]
         samples = [[row["acc"] for row in runs] for runs in sizes.values()]
-        draw_points(ax, positions, samples, name, line=len(positions) > 1)
-        at = -1 if len(positions) > 1 else 0
-        points.append((positions[at], summarize(samples[at]).mean, name, style(name)[0]))
+        last = draw_points(ax, positions, samples, name, line=len(positions) > 1)[-1]
+        points.append((positions[-1], last.mean if math.isnan(last.half) else last.high, name, style(name)[0]))
         said.append(f"{name} " + ", ".join(f"{percent(summarize(s).mean)} with {p:,}" for p, s in
                                            zip(positions, samples, strict=True)))
     base = summarize({row["acc_base"] for row in rows}).mean
@@ -45,7 +46,7 @@ def draw(rows):
     ax.set_xlabel("trained parameters")
     ax.set_ylabel("words answered exactly right")
     ax.set_title(f"{task}: accuracy against trained parameters", loc="left", fontsize=11)
-    spread_labels(ax, points)
+    spread_labels(ax, points, above=True)
     alt = (f"Accuracy on the task {task} against the number of trained parameters (logarithmic), mean and 95 percent "
            f"interval over seeds. Base model {percent(base)}. " + "; ".join(said) + ".")
     return figure, alt

@@ -108,9 +108,15 @@ def pretrain(out, *, epochs: int = 10, batch_size: int = 256, lr: float = 1e-3, 
     examples, validation = task.examples("pretrain")[:words], task.examples("validation")[:words]
     batches = EpochBatches(tokenizer, examples, batch_size, seed)
     trainer = Trainer(model, steps=epochs * len(batches), lr=lr, weight_decay=weight_decay)
+    settings = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "weight_decay": weight_decay, "seed": seed,
+                "words": len(examples), "config": model.config.to_dict()}
     losses, rows, minutes = [], [], 0.0
     if resume and checkpoint.exists():
         notes = load_checkpoint(checkpoint, model, trainer, batches)
+        before = notes.get("settings", settings)
+        if changed := [f"{key} was {before.get(key)!r}, now {settings[key]!r}" for key in settings
+                       if before.get(key) != settings[key]]:
+            raise ValueError(f"cannot resume the run in {out} with other settings: {'; '.join(changed)}")
         losses, rows, minutes = notes["losses"], notes["rows"], notes["minutes"]
         say(f"going on from {checkpoint} at step {trainer.steps_done} of {trainer.steps}")
     elif resume:
@@ -118,7 +124,7 @@ def pretrain(out, *, epochs: int = 10, batch_size: int = 256, lr: float = 1e-3, 
     began, saved = time.monotonic() - 60 * minutes, time.monotonic()
 
     def save():
-        save_checkpoint(checkpoint, model, trainer, batches, losses=losses, rows=rows,
+        save_checkpoint(checkpoint, model, trainer, batches, settings=settings, losses=losses, rows=rows,
                         minutes=(time.monotonic() - began) / 60)
 
     model.train()
@@ -147,8 +153,8 @@ def pretrain(out, *, epochs: int = 10, batch_size: int = 256, lr: float = 1e-3, 
                 say(f"stopped at step {trainer.steps_done} of {trainer.steps}; {checkpoint} is complete")
                 return None
     return _finish(model, tokenizer, task, out, words, say, {
-        "command": command, "seed": seed, "epochs": epochs, "batch_size": batch_size, "lr": lr, "weight_decay": weight_decay,
-        "steps": trainer.steps, "words": len(examples), "minutes": round((time.monotonic() - began) / 60, 1),
+        "command": command, **{key: value for key, value in settings.items() if key != "config"},
+        "steps": trainer.steps, "minutes": round((time.monotonic() - began) / 60, 1),
         "validation": dict(zip(COLUMNS, rows[-1], strict=True))})
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from minigrad import peft, pretrained, tasks
+from minigrad import peft, pretrained, tasks, training
 from minigrad.experiments import adaptation
 from minigrad.experiments.adaptation import Run, adaptation_batches, make_method, perform, reference_batch
 from minigrad.experiments.rates import learning_rate
@@ -67,8 +67,6 @@ def test_the_kept_adapter_is_the_trained_one(base, tmp_path):
     model, tokenizer = pretrained.load(base)
     adapted = peft.load(model, tmp_path / "kept")
     words = list(result["read"])
-    from minigrad import training
-
     assert [" ".join(answer) for answer in training.predict(adapted, tokenizer, words)] == list(result["read"].values())
 
 
@@ -83,3 +81,10 @@ def test_every_method_compared_has_a_rate():
         assert 0 < learning_rate(name) < 1
     with pytest.raises(ValueError, match="no learning rate has been chosen for 'lor'.*did you mean 'lora'"):
         learning_rate("lor")
+
+
+def test_a_run_that_diverges(base):
+    with pytest.raises(training.TrainingDiverged, match=r"rhyme full lr=1e\+30 seed=0: step \d of"):
+        perform(run(base, method="full", lr=1e30, examples=40))
+    row = perform(run(base, method="full", lr=1e30, examples=40, may_diverge=True))["row"]
+    assert (row["acc"], row["per"], row["loss"]) == (0.0, 1.0, None)

@@ -65,6 +65,8 @@ def test_a_run_is_not_overwritten(tmp_path):
         quick(tmp_path, epochs=1, seed=3, resume=True)
     with pytest.raises(ValueError, match="that run has 4 steps, this one 8"):
         quick(tmp_path, epochs=2, resume=True)
+    with pytest.raises(ValueError, match="other settings: lr was 0.001, now 0.01"):
+        quick(tmp_path, epochs=1, lr=0.01, resume=True)
     with pytest.raises(ValueError, match="epochs must be"):
         quick(tmp_path / "new", epochs=0)
 
