@@ -264,6 +264,16 @@ class Backend:
         root = math.sqrt(1.0 - beta2 ** step)
         p -= step_size * m / (self.xp.sqrt(v) / root + eps)
 
+    def unscale(self, g, factor, overflow):
+        """g·factor as a new array; writes 1 into `overflow` (float32, shape (1,)) if any of it is infinite or NaN.
+
+        Nothing is read back: many gradients share one `overflow`, which is read together with the loss.
+        """
+        scaled = g * factor
+        xp = self.xp
+        overflow[...] = xp.maximum(overflow, xp.logical_not(xp.isfinite(scaled).all()).astype(overflow.dtype))
+        return scaled
+
 
 def _rational(x, above, below):
     """The quotient of two polynomials, coefficients from the highest power down."""
