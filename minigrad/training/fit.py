@@ -172,15 +172,15 @@ def _bar(total: int, what: str, show: bool, **options):
 
 
 class Interrupt:
-    """Whether somebody has asked to stop."""
+    """Whether somebody has asked to stop, and when."""
 
-    requested = False
+    requested, when = False, 0.0
 
 
 @contextlib.contextmanager
 def interruptible():
-    """Inside, a first Ctrl-C (or kill) only sets `.requested`, so that a step is never cut in half; a second one stops
-    at once. Outside the main thread, where signals do not arrive, nothing is changed."""
+    """Inside, a first Ctrl-C (or kill) only sets `.requested`, so that a step is never cut in half; another one, more than
+    a second later, stops at once (some tools send the signal twice). Outside the main thread, where signals do not arrive, nothing is changed."""
     interrupt = Interrupt()
     if threading.current_thread() is not threading.main_thread():
         yield interrupt
@@ -188,9 +188,10 @@ def interruptible():
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def ask(number, frame):
-        if interrupt.requested:
+        if not interrupt.requested:
+            interrupt.requested, interrupt.when = True, time.monotonic()
+        elif time.monotonic() - interrupt.when > 1.0:
             raise KeyboardInterrupt
-        interrupt.requested = True
 
     for number in before:
         signal.signal(number, ask)
