@@ -180,7 +180,8 @@ class Interrupt:
 @contextlib.contextmanager
 def interruptible():
     """Inside, a first Ctrl-C (or kill) only sets `.requested`, so that a step is never cut in half; another one, more than
-    a second later, stops at once (some tools send the signal twice). Outside the main thread, where signals do not arrive, nothing is changed."""
+    a second later, stops at once (some tools send the signal twice). Outside the main thread, where signals do not
+    arrive, nothing is changed."""
     interrupt = Interrupt()
     if threading.current_thread() is not threading.main_thread():
         yield interrupt
