@@ -26,6 +26,7 @@ def test_what_is_right_passes(backend):
     assert gradcheck(lambda x: x.tanh(), values(2, 3))
     assert gradcheck(lambda x: x * x, [np.array([1.0, 2.0], np.float32)])
     assert gradcheck(mg.softplus, [1.5])
+    assert gradcheck(lambda x: x * 2.0, [mg.zeros(0, 3)])
 
 
 # ---- planted mistakes -----------------------------------------------------------------------------------------------
@@ -62,6 +63,11 @@ def test_missing_un_broadcast(backend):
     """One row of the gradient instead of the sum of all rows."""
     found = cause("add", lambda gy, y, a, b: (gy, gy[0]), lambda a, b: a + b, [values(3, 4), values(4)])
     assert "missing un-broadcast" in found and "(3, 4)" in found
+
+
+def test_missing_un_broadcast_of_a_column(backend):
+    found = cause("mul", lambda gy, y, a, b: ((gy * b)[:, :1], gy * a), lambda a, b: a * b, [values(3, 1), values(3, 4)])
+    assert "missing un-broadcast" in found
 
 
 def test_no_gradient(backend):
@@ -105,6 +111,22 @@ def test_the_message_says_what_where_and_how_much(backend):
                      r"places; worst at index \(\d,\): expected -?\d.* by finite differences, got -?\d", text)
     expected, got = (float(n) for n in re.search(r"expected (\S+) by finite differences, got (\S+)\. ", text).groups())
     assert got == pytest.approx(2 * expected, rel=1e-4)
+
+
+def test_the_worst_place(backend):
+    def vjp(gy, y, x):
+        g = 2.0 * gy * x
+        g[0, 1] += 1.0
+        g[1, 2] -= 5.0
+        return (g,)
+
+    with mg.override("square", vjp=vjp), pytest.raises(GradcheckError, match=r"at 2 of 12 places; worst at index \(1, 2\)"):
+        gradcheck(mg.square, [values(3, 4)])
+
+
+def test_a_kink(backend):
+    with pytest.raises(GradcheckError):
+        gradcheck(mg.relu, [mg.tensor([0.0, 1.0])])
 
 
 # ---- what is checked ------------------------------------------------------------------------------------------------

@@ -109,8 +109,6 @@ def test_gradients_at_awkward_points_are_numbers(backend, case):
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.smooth], ids=lambda case: case.name)
 def test_gradients_are_finite_differences(backend, case):
-    if backend == "strict" and "-wide" in case.name:
-        pytest.skip("the same formula, checked on numpy")
     assert mg.gradcheck(case.fn, [mg.tensor(a) for a in case.sample()], seed=2)
 
 
