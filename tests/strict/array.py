@@ -11,6 +11,8 @@ import operator
 
 import numpy as np
 
+from tests.strict.cupy_api import check_method
+
 
 class SyncError(RuntimeError):
     """The host waited for the device where that was forbidden."""
@@ -116,8 +118,12 @@ class StrictArray:
             return getattr(self._a, name)
         if name in METHODS:
             method = getattr(self._a, name)
-            return lambda *args, **kwargs: wrap(method(*unwrap(args, name),
-                                                       **{k: unwrap(v, name) for k, v in kwargs.items()}))
+
+            def call(*args, **kwargs):
+                check_method(name, args, kwargs)
+                return wrap(method(*unwrap(args, name), **{k: unwrap(v, name) for k, v in kwargs.items()}))
+
+            return call
         raise AttributeError(f"a device array has no {name!r}")     # NumPy's probes (__array_interface__, …) included
 
     T = property(lambda self: wrap(self._a.T))

@@ -4,6 +4,7 @@ from __future__ import annotations
 import numpy as np
 
 from tests.strict.array import STATE, StrictArray, index, operand, sync, unwrap, wrap
+from tests.strict.cupy_api import check_function, check_ufunc
 
 UFUNCS = """add subtract multiply divide true_divide negative positive power exp expm1 log log1p sqrt square reciprocal
 sin cos tanh abs absolute sign maximum minimum logaddexp isfinite isnan isinf logical_and logical_or logical_not equal
@@ -31,6 +32,7 @@ class Ufunc:
     def __call__(self, *args, out=None, dtype=None):
         args = [operand(a, self.ufunc.__name__) for a in args]
         kwargs = {} if dtype is None else {"dtype": dtype}
+        check_ufunc(self.ufunc.__name__, args, kwargs)
         if out is None:
             return wrap(self.ufunc(*args, **kwargs))
         self.ufunc(*args, out=operand(out, "out"), **kwargs)
@@ -65,6 +67,7 @@ class Library:
         function = getattr(np, name)
 
         def call(*args, out=None, **kwargs):
+            check_function(name, args, kwargs if out is None else {**kwargs, "out": out})
             args = unwrap(args, name)
             kwargs = {k: unwrap(v, name) for k, v in kwargs.items()}
             if name in ("nonzero", "count_nonzero"):
