@@ -56,8 +56,8 @@ def create(name: str, **hyper) -> Method:
 def table() -> list[dict]:
     """The feature table: one dict per method with its name, class, paper, formula and what it promises.
 
-    >>> [row["method"] for row in table() if row["mergeable"] == "yes"]
-    ['full', 'topk', 'lora']
+    >>> [row["mergeable"] for row in table() if row["method"] in ("adapter", "lora")]
+    ['no', 'yes']
     """
     return [{"method": name, "class": cls.__name__, "paper": cls.paper, "trained parameters": cls.formula,
              "starts at base": "yes" if cls.starts_at_base else "no", "mergeable": "yes" if cls.mergeable else "no",
