@@ -11,6 +11,8 @@ True
 from minigrad.peft.method import Method  # isort: skip
 from minigrad.peft.full import FullFineTuning  # isort: skip
 from minigrad.peft.topk import TopK  # isort: skip
+from minigrad.peft.bitfit import BitFit  # isort: skip
+from minigrad.peft.layernorm import LayerNormTuning  # isort: skip
 from minigrad.peft.adapter import Adapter  # isort: skip
 from minigrad.peft.prefix import PrefixTuning, activations, set_prefix  # isort: skip
 from minigrad.peft.prompt import PromptTuning  # isort: skip
@@ -20,6 +22,6 @@ from minigrad.peft.clone import clone
 from minigrad.peft.files import fingerprint, load, save
 from minigrad.peft.registry import create, methods, register, table
 
-__all__ = ["AdaptedModel", "Adapter", "FullFineTuning", "LoRA", "Method", "PrefixTuning", "PromptTuning", "TopK",
+__all__ = ["AdaptedModel", "Adapter", "BitFit", "LayerNormTuning", "FullFineTuning", "LoRA", "Method", "PrefixTuning", "PromptTuning", "TopK",
            "activations", "apply", "clone", "create", "fingerprint", "load", "methods", "register", "save",
            "set_prefix", "table"]

@@ -10,6 +10,7 @@ from minigrad.nn import functional as F
 from minigrad.peft.layers import Affine, Wrapped
 from minigrad.peft.method import Method, one_of, parameter, whole_number
 from minigrad.peft.registry import register
+from minigrad.peft.targets import place
 
 
 class Bottleneck(Module):
@@ -68,8 +69,9 @@ class Adapter(Method):
         """Put an adapter behind both sub-layers of every block."""
         for i in range(len(model.blocks)):
             for path in (f"blocks.{i}.attn.o_proj", f"blocks.{i}.mlp.down_proj"):
-                layer = model.get_submodule(path)
-                model.set_submodule(path, AdapterAfter(layer, self._bottleneck(model.norm.weight, rng)))
+                here = place(model, path)
+                layer = model.get_submodule(here)
+                model.set_submodule(here, AdapterAfter(layer, self._bottleneck(model.norm.weight, rng)))
         return model
 
     def count(self, config) -> int:

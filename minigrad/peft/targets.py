@@ -66,3 +66,17 @@ def _matches(target: str, path: str) -> bool:
     if any(c in target for c in "*?["):
         return fnmatchcase(path, target)
     return path == target or path.endswith("." + target)
+
+
+def place(model: Module, path: str) -> str:
+    """Where the module that the base has at `path` is now, with whatever an earlier method wrapped around it.
+
+    >>> import minigrad as mg
+    >>> gpt = mg.models.GPT(mg.models.GPTConfig(vocab_size=11, context=8, d_model=16, n_layers=1, n_heads=2))
+    >>> place(gpt, "blocks.0.mlp")
+    'blocks.0.mlp'
+    """
+    for name, _ in model.named_modules():           # outside in: the outermost wrapper comes first
+        if name.replace(WRAPPED, "") == path and not name.endswith(WRAPPED):
+            return name
+    raise ValueError(f"this model has no layer {path!r}")

@@ -10,7 +10,7 @@ import numpy as np
 
 import minigrad as mg
 from minigrad.nn import functional as F
-from minigrad.peft import Adapter, FullFineTuning, LoRA, Method, PrefixTuning, PromptTuning, TopK
+from minigrad.peft import Adapter, BitFit, FullFineTuning, LayerNormTuning, LoRA, Method, PrefixTuning, PromptTuning, TopK
 
 TINY = dict(vocab_size=11, context=16, d_model=8, n_layers=2, n_heads=2)
 
@@ -32,6 +32,9 @@ ROWS = [
     Row(TopK(1), lr=1e-2, drawn=False),
     Row(TopK(0), drawn=False),
     Row(TopK(2, head=False), lr=1e-2, drawn=False),
+    Row(BitFit(), drawn=False),
+    Row(BitFit("query_and_mlp"), lr=1e-1, drawn=False),
+    Row(LayerNormTuning(), drawn=False),
     Row(Adapter(bottleneck=4)),
     Row(Adapter(bottleneck=3, init="houlsby"), start="close"),
     Row(PrefixTuning(length=3), start="differs", lr=1e-1),
