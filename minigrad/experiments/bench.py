@@ -80,54 +80,21 @@ def _torch_version() -> str:
 
 
 def _torch(model: GPT, ids, targets, threads: int):
-    """The same model, weights and step in PyTorch, written as one would write it there."""
+    """The same model, weights and step in PyTorch."""
     import torch
     from torch import nn
     from torch.nn import functional as F
 
+    from minigrad.experiments.torch_twin import torch_twin
+
     torch.set_num_threads(threads)
-    c = model.config
-
-    class Block(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.norm1, self.norm2 = nn.LayerNorm(c.d_model), nn.LayerNorm(c.d_model)
-            self.attn, self.mlp = nn.Module(), nn.Module()
-            for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
-                setattr(self.attn, name, nn.Linear(c.d_model, c.d_model))
-            self.mlp.up_proj, self.mlp.down_proj = nn.Linear(c.d_model, c.d_ff), nn.Linear(c.d_ff, c.d_model)
-
-        def forward(self, x):
-            B, T, D = x.shape
-            h = self.norm1(x)
-            q, k, v = (p(h).view(B, T, c.n_heads, D // c.n_heads).transpose(1, 2)      # (B, T, D) -> (B, H, T, D/H)
-                       for p in (self.attn.q_proj, self.attn.k_proj, self.attn.v_proj))
-            y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-            x = x + self.attn.o_proj(y.transpose(1, 2).reshape(B, T, D))               # (B, H, T, D/H) -> (B, T, D)
-            return x + self.mlp.down_proj(F.gelu(self.mlp.up_proj(self.norm2(x)), approximate="tanh"))
-
-    class Twin(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.token_embedding = nn.Embedding(c.vocab_size, c.d_model)
-            self.position_embedding = nn.Embedding(c.context, c.d_model)
-            self.blocks = nn.ModuleList(Block() for _ in range(c.n_layers))
-            self.norm, self.head = nn.LayerNorm(c.d_model), nn.Linear(c.d_model, c.vocab_size, bias=False)
-
-        def forward(self, ids):
-            x = self.token_embedding(ids) + self.position_embedding.weight[:ids.shape[1]]
-            for block in self.blocks:
-                x = block(x)
-            return self.head(self.norm(x))
-
-    twin = Twin()
-    twin.load_state_dict({name: torch.from_numpy(array) for name, array in model.state_dict().items()})
+    twin, vocab_size = torch_twin(model), model.config.vocab_size
     optimizer = torch.optim.AdamW([{"params": [p for p in twin.parameters() if p.ndim >= 2]},
                                    {"params": [p for p in twin.parameters() if p.ndim < 2], "weight_decay": 0.0}], lr=1e-3)
     ids, targets = torch.from_numpy(ids), torch.from_numpy(targets)
 
     def step() -> float:
-        loss = F.cross_entropy(twin(ids).view(-1, c.vocab_size), targets.view(-1))
+        loss = F.cross_entropy(twin(ids).view(-1, vocab_size), targets.view(-1))
         loss.backward()
         nn.utils.clip_grad_norm_(twin.parameters(), 1.0)
         optimizer.step()
