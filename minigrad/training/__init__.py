@@ -3,7 +3,8 @@
     fit.py          Trainer (one step, all of it) and fit (many)
     evaluate.py     greedy reading and its scores
     checkpoint.py   one file from which a run goes on as if it had never stopped
-    memory.py       bytes of weights, gradients, optimizer state and activations
+    memory.py       bytes of weights, gradients, optimizer state and activations, measured
+    memory_model.py, activation_model.py    the same in closed form, for models of any size
     pretrain.py     the base model
 """
 from minigrad.training.checkpoint import load_checkpoint, save_checkpoint
