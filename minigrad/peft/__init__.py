@@ -13,7 +13,12 @@ from minigrad.peft.full import FullFineTuning  # isort: skip
 from minigrad.peft.topk import TopK  # isort: skip
 from minigrad.peft.bitfit import BitFit  # isort: skip
 from minigrad.peft.layernorm import LayerNormTuning  # isort: skip
+from minigrad.peft.residual_adapter import ResidualAdapter  # isort: skip
 from minigrad.peft.adapter import Adapter  # isort: skip
+from minigrad.peft.adapter_lin import AdapterL  # isort: skip
+from minigrad.peft.adapter_pfeiffer import AdapterP  # isort: skip
+from minigrad.peft.parallel import ParallelAdapter, ScaledParallelAdapter  # isort: skip
+from minigrad.peft.adapterdrop import AdapterDrop, drop_adapters  # isort: skip
 from minigrad.peft.prefix import PrefixTuning, activations, set_prefix  # isort: skip
 from minigrad.peft.prompt import PromptTuning  # isort: skip
 from minigrad.peft.lora import LoRA  # isort: skip
@@ -22,6 +27,7 @@ from minigrad.peft.clone import clone
 from minigrad.peft.files import fingerprint, load, save
 from minigrad.peft.registry import create, methods, register, table
 
-__all__ = ["AdaptedModel", "Adapter", "BitFit", "LayerNormTuning", "FullFineTuning", "LoRA", "Method", "PrefixTuning", "PromptTuning", "TopK",
+__all__ = ["AdaptedModel", "Adapter", "AdapterDrop", "AdapterL", "AdapterP", "BitFit", "LayerNormTuning",
+           "ParallelAdapter", "ResidualAdapter", "ScaledParallelAdapter", "drop_adapters", "FullFineTuning", "LoRA", "Method", "PrefixTuning", "PromptTuning", "TopK",
            "activations", "apply", "clone", "create", "fingerprint", "load", "methods", "register", "save",
            "set_prefix", "table"]

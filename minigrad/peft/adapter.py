@@ -3,38 +3,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from minigrad.autograd import Tensor
-from minigrad.backend import host
 from minigrad.nn import Module
-from minigrad.nn import functional as F
-from minigrad.peft.layers import Affine, Wrapped
-from minigrad.peft.method import Method, one_of, parameter, whole_number
+from minigrad.peft.method import Method, one_of, whole_number
 from minigrad.peft.registry import register
 from minigrad.peft.targets import place
-
-
-class Bottleneck(Module):
-    """Ad(h) = h + W_up · gelu(W_down h + b_down) + b_up, with r = bottleneck numbers in the middle."""
-
-    def __init__(self, down: Affine, up: Affine):
-        super().__init__()
-        self.down, self.up = down, up
-
-    def forward(self, h: Tensor) -> Tensor:
-        """(B, T, D) -> (B, T, r) -> (B, T, D)."""
-        return h + self.up(F.gelu(self.down(h)))
-
-
-class AdapterAfter(Wrapped):
-    """A layer followed by a bottleneck adapter."""
-
-    def __init__(self, base_layer: Module, adapter: Bottleneck):
-        super().__init__(base_layer)
-        self.adapter = adapter
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, in) -> (B, T, D)."""
-        return self.adapter(self.base_layer(x))
+from minigrad.peft.unified import DESIGNS, ModifiedByBottleneck, bottleneck
 
 
 @register
@@ -70,28 +43,11 @@ class Adapter(Method):
         for i in range(len(model.blocks)):
             for path in (f"blocks.{i}.attn.o_proj", f"blocks.{i}.mlp.down_proj"):
                 here = place(model, path)
-                layer = model.get_submodule(here)
-                model.set_submodule(here, AdapterAfter(layer, self._bottleneck(model.norm.weight, rng)))
+                new = bottleneck(self.bottleneck, model.norm.weight, rng, self.init)
+                model.set_submodule(here, ModifiedByBottleneck(model.get_submodule(here), DESIGNS["adapter"], new))
         return model
 
     def count(self, config) -> int:
         """Two bottlenecks with their biases in each block."""
         d, r = config.d_model, self.bottleneck
         return 2 * config.n_layers * (2 * d * r + r + d)
-
-    def _bottleneck(self, like, rng) -> Bottleneck:
-        np, r, (d,) = host.np, self.bottleneck, like.shape
-        if self.init == "zero_up":
-            down, up = rng.uniform(-1.0, 1.0, (r, d)) / np.sqrt(d), np.zeros((d, r))
-        else:
-            down, up = truncated_normal(rng, (r, d), 1e-3), truncated_normal(rng, (d, r), 1e-3)
-        return Bottleneck(Affine(parameter(down, like), parameter(np.zeros(r), like)),
-                          Affine(parameter(up, like), parameter(np.zeros(d), like)))
-
-
-def truncated_normal(rng, shape, std: float):
-    """Host numbers from N(0, std²), drawn again while they lie beyond 2·std."""
-    values = rng.standard_normal(shape)
-    while (beyond := abs(values) > 2).any():
-        values[beyond] = rng.standard_normal(int(beyond.sum()))
-    return values * std

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from minigrad.autograd import Tensor, no_grad
 from minigrad.backend import host
-from minigrad.nn import Module, Parameter
+from minigrad.nn import Module, MultiHeadAttention, Parameter
 from minigrad.peft.layers import Affine
 from minigrad.peft.method import Method, fill, one_of, parameter, whole_number
 from minigrad.peft.registry import register
@@ -101,8 +101,8 @@ class PrefixTuning(Method):
         else:
             rows = 0.02 * rng.standard_normal((c.n_layers, 2, c.n_heads, P, c.d_model // c.n_heads))
         if self.hidden is None:
-            for block, (key, value) in zip(model.blocks, rows, strict=True):
-                block.attn.prefix = Prefix(parameter(key, like), parameter(value, like))
+            for attn, (key, value) in zip(attentions(model), rows, strict=True):
+                attn.prefix = Prefix(parameter(key, like), parameter(value, like))
         else:
             self._attach_network(model, rows, like, rng)
         if self.positions == "shift":
@@ -116,13 +116,13 @@ class PrefixTuning(Method):
 
     def bake(self, model: Module) -> PrefixTuning:
         """Replace the network by the keys and values it gives; they are trained on directly from then on."""
-        for block in model.blocks:
-            old, like = block.attn.prefix, model.token_embedding.weight
+        for attn in attentions(model):
+            old, like = attn.prefix, model.token_embedding.weight
             if isinstance(old, ReparametrizedPrefix):
                 with no_grad():
                     key, value = old(1)
-                block.attn.prefix = Prefix(parameter(key.numpy()[0], like), parameter(value.numpy()[0], like))
-                block.attn.prefix.requires_grad_(old.out.weight.requires_grad)
+                attn.prefix = Prefix(parameter(key.numpy()[0], like), parameter(value.numpy()[0], like))
+                attn.prefix.requires_grad_(old.out.weight.requires_grad)
         return self.stored()
 
     def stored(self) -> PrefixTuning:
@@ -132,7 +132,7 @@ class PrefixTuning(Method):
     def state(self, model: Module, own) -> dict:
         """The keys and values of all layers as PEFT's one tensor (P, 2·L·D)."""
         with no_grad():
-            rows = [t.numpy()[0] for block in model.blocks for t in block.attn.prefix(1)]     # 2·L times (H, P, D/H)
+            rows = [t.numpy()[0] for attn in attentions(model) for t in attn.prefix(1)]     # 2·L times (H, P, D/H)
         return {FILE_KEY: host.np.stack(rows).transpose(2, 0, 1, 3).reshape(self.length, -1)}
 
     def load_state(self, model: Module, own, state: dict) -> None:
@@ -155,12 +155,17 @@ class PrefixTuning(Method):
         weight = rng.uniform(-1.0, 1.0, (m, d)) / np.sqrt(d)
         trunk = PrefixTrunk(parameter(embedding, like), Affine(parameter(weight, like), parameter(np.zeros(m), like)))
         h = np.tanh(embedding @ weight.T)                   # (P, m)
-        for block, pair in zip(model.blocks, rows, strict=True):
+        for attn, pair in zip(attentions(model), rows, strict=True):
             # Least squares makes the network start at the wanted rows: (2, H, P, D/H) -> (P, 2·D), exactly where m ≥ P.
             wanted = np.asarray(pair, dtype=np.float64).transpose(2, 0, 1, 3).reshape(P, 2 * d)
             out = np.linalg.lstsq(h, wanted, rcond=None)[0].T
-            block.attn.prefix = ReparametrizedPrefix(
+            attn.prefix = ReparametrizedPrefix(
                 trunk, Affine(parameter(out, like), parameter(np.zeros(2 * d), like)), model.config.n_heads)
+
+
+def attentions(model: Module) -> list[MultiHeadAttention]:
+    """The attention of every layer, whatever is wrapped around it."""
+    return [m for m in model.modules() if isinstance(m, MultiHeadAttention)]
 
 
 def activations(model: Module, ids) -> list:
@@ -177,5 +182,5 @@ def activations(model: Module, ids) -> list:
 
 def set_prefix(model: Module, rows) -> None:
     """Overwrite a (baked) prefix with the keys and values of `activations`."""
-    for block, (key, value) in zip(model.blocks, rows, strict=True):
-        fill({"key": block.attn.prefix.key, "value": block.attn.prefix.value}, {"key": key, "value": value})
+    for attn, (key, value) in zip(attentions(model), rows, strict=True):
+        fill({"key": attn.prefix.key, "value": attn.prefix.value}, {"key": key, "value": value})

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 import minigrad as mg
+from minigrad import peft
 from minigrad.nn import functional as F
-from minigrad.peft import Adapter, BitFit, FullFineTuning, LayerNormTuning, LoRA, Method, PrefixTuning, PromptTuning, TopK
+from minigrad.peft import Adapter, FullFineTuning, LoRA, Method, PrefixTuning, PromptTuning, TopK
 
 TINY = dict(vocab_size=11, context=16, d_model=8, n_layers=2, n_heads=2)
 
@@ -32,11 +33,18 @@ ROWS = [
     Row(TopK(1), lr=1e-2, drawn=False),
     Row(TopK(0), drawn=False),
     Row(TopK(2, head=False), lr=1e-2, drawn=False),
-    Row(BitFit(), drawn=False),
-    Row(BitFit("query_and_mlp"), lr=1e-1, drawn=False),
-    Row(LayerNormTuning(), drawn=False),
+    Row(peft.BitFit(), drawn=False),
+    Row(peft.BitFit("query_and_mlp"), lr=1e-1, drawn=False),
+    Row(peft.LayerNormTuning(), drawn=False),
     Row(Adapter(bottleneck=4)),
     Row(Adapter(bottleneck=3, init="houlsby"), start="close"),
+    Row(peft.ResidualAdapter(), drawn=False),
+    Row(peft.ResidualAdapter(norms=True), drawn=False),
+    Row(peft.AdapterL(4)),
+    Row(peft.AdapterP(4)),
+    Row(peft.ParallelAdapter(4)),
+    Row(peft.ScaledParallelAdapter(3, where="attn", scale=2.0, learned=True)),
+    Row(peft.AdapterDrop(4)),
     Row(PrefixTuning(length=3), start="differs", lr=1e-1),
     Row(PrefixTuning(length=3, positions="keep", init="random"), start="differs", lr=1e-1),
     Row(PrefixTuning(length=2, hidden=5), start="differs"),
@@ -77,8 +85,8 @@ def loss_of(model, ids):
     return F.cross_entropy(logits.reshape(-1, logits.shape[2]), ids[:, 1:].reshape(-1))
 
 
-def train(adapted, steps, lr, ids):
-    """Plain AdamW steps with every hook of the contract; the list of losses."""
+def train(adapted, steps, lr, ids, seen=None):
+    """Plain AdamW steps with every hook of the contract; the list of losses. seen: collects {name: last gradient}."""
     optimizer = mg.optim.AdamW(adapted.param_groups(lr), lr=lr, weight_decay=0.0)
     losses = []
     for step in range(steps):
@@ -88,6 +96,8 @@ def train(adapted, steps, lr, ids):
         loss = loss if penalty is None else loss + penalty
         adapted.zero_grad()
         loss.backward()
+        if seen is not None:
+            seen.update((n, p.grad) for n, p in adapted.named_trainable_parameters() if p.grad is not None)
         optimizer.step()
         adapted.after_step(step, steps)
         losses.append(loss.item())

@@ -6,7 +6,7 @@ import minigrad as mg
 from minigrad import peft
 from minigrad.nn import functional as F
 from minigrad.peft import Adapter, FullFineTuning, LoRA, PrefixTuning, PromptTuning, TopK
-from minigrad.peft.adapter import truncated_normal
+from minigrad.peft.unified import truncated_normal
 from tests.peft.rows import adapt, logits, loss_of, make_base, make_ids, randomize, train
 
 
