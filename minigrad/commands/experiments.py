@@ -60,6 +60,22 @@ def add(commands) -> None:
     _add_running(g, "runs/lr-grid")
     g.set_defaults(run=lr_grid)
 
+    g = others.add_parser(
+        "gpu-report", help="everything that only a GPU can show: a dated record",
+        description="On a machine with an NVIDIA GPU: the test suite on CuPy, a training run beside NumPy's, hidden waiting, "
+                    "memory, step times beside PyTorch eager at three sizes. Writes DATE_GPU.csv, .json and .md to --out.")
+    g.add_argument("--out", default="figures/gpu", metavar="DIR", help="default figures/gpu")
+    g.add_argument("--sizes", type=common.several(str), default=["lesson", "25M", "124M"], metavar="LIST",
+                   help="default lesson,25M,124M")
+    g.add_argument("--rounds", type=common.whole(1), default=20, metavar="N", help="timed steps for each median; default 20")
+    g.add_argument("--no-tests", action="store_true", help="leave the test suite out")
+    g.set_defaults(run=gpu_report)
+
+    g = others.add_parser("both-backends", help="the same training on NumPy and on CuPy, side by side",
+                          description="Train a small GPT on each backend that is usable here; losses and times side by side.")
+    g.add_argument("--steps", type=common.whole(1), default=30, metavar="N", help="default 30")
+    g.set_defaults(run=both_backends)
+
 
 def _add_task(p) -> None:
     p.add_argument("--task", default="rhyme", metavar="NAME|FILE",
@@ -141,3 +157,19 @@ def lr_grid(args) -> int:
 
     return _do(experiment, args, _settings(args, "validation"), methods=args.methods, rates=args.rates,
                adopt=args.adopt or None)
+
+
+def gpu_report(args) -> int:
+    """What only a GPU can show."""
+    from minigrad.experiments import gpu_report as experiment
+
+    with common.users_mistakes():
+        return experiment.run(args.out, args.sizes, args.rounds, not args.no_tests, say=common.say)
+
+
+def both_backends(args) -> int:
+    """The same cell twice."""
+    from minigrad.experiments.both_backends import both_backends as demo
+
+    demo(steps=args.steps, say=common.say)
+    return 0

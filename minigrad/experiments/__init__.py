@@ -5,7 +5,8 @@
     statistics.py   mean and interval · figure.py, table.py   how results are drawn and written
     compare.py      every method on one task · rank_sweep.py   LoRA's rank · lr_grid.py   the learning rates
     measure.py      time of a step and of a reading · tradeoff.py   accuracy against trained parameters
-    bench.py        a training step here and in PyTorch
+    bench.py        a training step here and in PyTorch · torch_twin.py   our GPT in PyTorch
+    gpu_report.py   what only a GPU can show (checks in gpu_checks.py) · both_backends.py   one cell, two backends
 """
 from minigrad.experiments.compare import compare
 from minigrad.experiments.lr_grid import lr_grid

@@ -136,8 +136,20 @@ def as_text(title: str, record: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
+def run(out="figures/gpu", sizes=tuple(checks.SIZES), rounds: int = 20, tests: bool = True, say=print) -> int:
+    """The report on the models named in `sizes`: 0 when every check passed, 1 when one failed.
+
+    Raises ValueError for an unknown size, BackendUnavailable where there is no GPU.
+    """
+    if unknown := [name for name in sizes if name not in checks.SIZES]:
+        raise ValueError(f"unknown size {', '.join(unknown)}: known are {', '.join(checks.SIZES)}")
+    record = report(out=out, sizes=[checks.SIZES[name] for name in sizes], rounds=rounds, tests=tests, say=say)
+    results = [result for result in record.values() if isinstance(result, dict)] + record["step_times"]
+    return 1 if any(result.get("passed") is False for result in results) else 0
+
+
 def main(argv=None) -> int:
-    """The command; 0 when every check passed, 1 when one failed, 2 when there is no GPU."""
+    """The command, with `run`'s exit codes; 2 for a mistake or where there is no GPU."""
     parser = argparse.ArgumentParser(prog="python -m minigrad.experiments.gpu_report", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", default="figures/gpu", metavar="DIR", help="default figures/gpu")
@@ -145,17 +157,11 @@ def main(argv=None) -> int:
     parser.add_argument("--rounds", type=int, default=20, metavar="N", help="timed steps for each median; default 20")
     parser.add_argument("--no-tests", action="store_true", help="leave the test suite out")
     args = parser.parse_args(argv)
-    asked = [name for name in args.sizes.split(",") if name]
-    if not asked or set(asked) - set(checks.SIZES) or args.rounds < 1:
-        parser.error(f"--sizes takes some of {', '.join(checks.SIZES)}; --rounds at least 1")
     try:
-        record = report(out=args.out, sizes=[checks.SIZES[name] for name in asked], rounds=args.rounds,
-                        tests=not args.no_tests)
-    except backend.BackendUnavailable as unavailable:
-        print(f"gpu_report: {unavailable}", file=sys.stderr)
+        return run(args.out, args.sizes.split(","), max(1, args.rounds), not args.no_tests)
+    except (ValueError, backend.BackendUnavailable) as mistake:
+        print(f"gpu_report: {mistake}", file=sys.stderr)
         return 2
-    results = [result for result in record.values() if isinstance(result, dict)] + record["step_times"]
-    return 1 if any(result.get("passed") is False for result in results) else 0
 
 
 if __name__ == "__main__":

@@ -92,9 +92,28 @@ def test_without_a_gpu_the_command_says_what_is_missing(capsys):
 
 
 def test_an_unknown_size_is_refused(capsys):
-    with pytest.raises(SystemExit) as stopped:
-        gpu_report.main(["--sizes", "huge"])
-    assert stopped.value.code == 2 and "lesson, 25M, 124M" in capsys.readouterr().err
+    assert gpu_report.main(["--sizes", "huge"]) == 2
+    assert "unknown size huge: known are lesson, 25M, 124M" in capsys.readouterr().err
+
+
+@NO_GPU
+def test_the_same_from_the_minigrad_command(capsys):
+    from minigrad import cli
+
+    assert cli.main(["experiments", "gpu-report", "--sizes", "lesson"]) == 2
+    assert "backend 'cupy'" in capsys.readouterr().err
+    assert cli.main(["experiments", "both-backends", "--steps", "0"]) == 2
+    assert cli.main(["experiments", "both-backends", "--steps", "1"]) == 0
+    assert "that is fine" in capsys.readouterr().out
+
+
+def test_exit_codes(monkeypatch):
+    for passed, code in ((True, 0), (None, 0), (False, 1)):
+        record = {"parity": {"passed": passed}, "step_times": []}
+        monkeypatch.setattr(gpu_report, "report", lambda record=record, **options: record)
+        assert gpu_report.run() == code
+    monkeypatch.setattr(gpu_report, "report", lambda **options: {"step_times": [{"passed": False, "error": "x"}]})
+    assert gpu_report.run() == 1
 
 
 @NO_GPU
