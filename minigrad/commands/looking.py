@@ -1,4 +1,4 @@
-"""`minigrad methods`, `memory`, `info` and `bench`: commands that show something and change nothing."""
+"""`minigrad methods`, `info` and `bench`: commands that show something and change nothing."""
 from __future__ import annotations
 
 import inspect
@@ -13,16 +13,6 @@ def add(commands) -> None:
                             description="The table of methods, generated from their classes; with a name, its whole story.")
     p.add_argument("name", nargs="?", type=common.method, metavar="NAME", help="a method, for its equation and references")
     p.set_defaults(run=methods)
-
-    p = commands.add_parser("memory", help="bytes of a training step, for each method",
-                            description="Take one training step with each method (learning rate 0) and count what it holds: "
-                                        "weights, activations kept for the backward pass, gradients, optimizer state.")
-    p.add_argument("--methods", type=common.several(common.method), metavar="LIST", help="default: all")
-    p.add_argument("--task", default="rhyme", metavar="NAME|FILE", help="whose words the batch holds; default rhyme")
-    p.add_argument("--batch-size", type=common.whole(1), default=32, metavar="N", help="default 32")
-    common.add_base(p)
-    common.add_machine(p)
-    p.set_defaults(run=memory)
 
     p = commands.add_parser("info", help="versions, threads, backends, shipped models",
                             description="What this installation consists of and which array libraries it can use.")
@@ -50,29 +40,6 @@ def methods(args) -> int:
     rows = peft.table()
     print(text_table(list(rows[0]), [list(row.values()) for row in rows], left=len(rows[0])))
     print("\nL layers, d width, V vocabulary, P prefix length, r rank or bottleneck. More:  minigrad methods lora")
-    return 0
-
-
-def memory(args) -> int:
-    """Bytes per method."""
-    from minigrad import peft, tasks, training
-    from minigrad.experiments.adaptation import make_method, reference_batch
-    from minigrad.experiments.table import bytes_text, text_table
-
-    common.set_up_machine(args)
-    model, tokenizer = common.load_base(args)
-    rows = []
-    with common.users_mistakes():
-        task = tasks.get(args.task)
-        task.add_symbols(tokenizer)
-        batch = reference_batch(tokenizer, task, args.batch_size)
-        for name in args.methods or peft.methods():
-            adapted = peft.apply(model, make_method(name))
-            use = training.memory(adapted, batch)
-            rows.append([name, f"{use.trainable:,}", *map(bytes_text, (use.weights, use.activations, use.gradients,
-                                                                       use.optimizer, use.total))])
-    print(f"one training step on {len(batch.ids)} words of {task.name} ({batch.ids.shape[1]} tokens each), float32\n")
-    print(text_table(["method", "trained", "weights", "activations", "gradients", "optimizer", "together"], rows))
     return 0
 
 

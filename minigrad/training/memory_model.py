@@ -16,6 +16,7 @@ import math
 from dataclasses import dataclass
 
 GB = 1e9
+IN_PLACE = ("full", "topk", "bitfit", "layernorm")  # methods that train parameters of the base; the others add their own
 
 
 @dataclass(frozen=True)
@@ -229,10 +230,10 @@ GPT3 = (
     Shape("gpt3-small", 125e6, 12, 768, 12, 64, 0.5e6, 6.0e-4),
     Shape("gpt3-medium", 350e6, 24, 1024, 16, 64, 0.5e6, 3.0e-4),
     Shape("gpt3-large", 760e6, 24, 1536, 16, 96, 0.5e6, 2.5e-4),
-    Shape("gpt3-xl", 1.3e9, 24, 2048, 24, 128, 1e6, 2.0e-4, remark="24 heads of 128 are 3,072, not 2,048"),
+    Shape("gpt3-xl", 1.3e9, 24, 2048, 24, 128, 1e6, 2.0e-4, remark="24 heads of 128 are 3,072, the width is 2,048"),
     Shape("gpt3-2.7b", 2.7e9, 32, 2560, 32, 80, 1e6, 1.6e-4),
     Shape("gpt3-6.7b", 6.7e9, 32, 4096, 32, 128, 2e6, 1.2e-4),
-    Shape("gpt3-13b", 13e9, 40, 5140, 40, 128, 2e6, 1.0e-4, remark="40 heads of 128 are 5,120, not 5,140"),
+    Shape("gpt3-13b", 13e9, 40, 5140, 40, 128, 2e6, 1.0e-4, remark="40 heads of 128 are 5,120, the width is 5,140"),
     Shape("gpt3-175b", 175e9, 96, 12288, 96, 128, 3.2e6, 0.6e-4),
 )
 SHAPES = {shape.name: shape for shape in (
