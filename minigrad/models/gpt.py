@@ -1,4 +1,4 @@
-"""GPT: a decoder-only transformer (GPT-2's layout: pre-norm blocks, learned positions, GELU in its tanh form).
+"""GPT: a decoder-only transformer (GPT-2's layout: pre-norm blocks, GELU in its tanh form; learned or rotary positions).
 
 Read GPT.forward first, then Block, MLP and minigrad/nn/attention.py: this is the whole model.
 """
@@ -15,13 +15,15 @@ from minigrad.models.generate import generate
 from minigrad.nn import functional as F
 from minigrad.nn.checks import positive, probability
 
-POSITIONS = ("learned",)
+POSITIONS = ("learned", "rotary")
 
 
 @dataclass(frozen=True)
 class GPTConfig:
     """The sizes of a GPT; `d_ff=None` means 4·d_model.
 
+    positions: "learned" adds a trained vector per position to the stream, "rotary" turns queries and keys (rotary.py).
+    interpolation: rotary positions are divided by it.
     Raises ValueError when a size is not positive, d_model cannot be split into n_heads, or positions is unknown.
 
     >>> GPTConfig(vocab_size=80).d_ff
@@ -37,6 +39,7 @@ class GPTConfig:
     dropout: float = 0.0
     tie_head: bool = False
     positions: str = "learned"
+    interpolation: float = 1.0
 
     def __post_init__(self):
         if self.d_ff is None:
@@ -49,6 +52,12 @@ class GPTConfig:
                              "heads")
         if self.positions not in POSITIONS:
             raise ValueError(f"GPTConfig: unknown positions {self.positions!r}: known are {', '.join(POSITIONS)}")
+        if self.positions == "rotary" and self.d_model // self.n_heads % 2:
+            raise ValueError(f"GPTConfig: rotary positions turn pairs of numbers, but each head has "
+                             f"{self.d_model // self.n_heads}; d_model/n_heads must be even")
+        if self.interpolation <= 0 or (self.interpolation != 1.0 and self.positions != "rotary"):
+            raise ValueError(f"GPTConfig: interpolation divides rotary positions and must be positive; got "
+                             f"{self.interpolation} with positions={self.positions!r}")
 
     def to_dict(self) -> dict:
         """The fields as plain values (for JSON)."""
@@ -90,9 +99,9 @@ class Block(nn.Module):
         self.mlp = MLP(config.d_model, config.d_ff)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, cache=None) -> Tensor:
-        """(B, T, D) -> (B, T, D); `cache` is this layer's share of a KVCache."""
-        x = x + self.dropout(self.attn(self.norm1(x), cache))
+    def forward(self, x: Tensor, cache=None, rotation=None) -> Tensor:
+        """(B, T, D) -> (B, T, D); `cache` is this layer's share of a KVCache, `rotation` the rotary positions'."""
+        x = x + self.dropout(self.attn(self.norm1(x), cache, rotation))
         x = x + self.dropout(self.mlp(self.norm2(x)))
         return x
 
@@ -116,7 +125,8 @@ class GPT(nn.Module):
         self.config = config
         self.position_shift = 0
         self.token_embedding = nn.Embedding(config.vocab_size, config.d_model)
-        self.position_embedding = nn.Embedding(config.context, config.d_model)
+        if config.positions == "learned":
+            self.position_embedding = nn.Embedding(config.context, config.d_model)
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
         self.norm = nn.LayerNorm(config.d_model)
@@ -153,10 +163,15 @@ class GPT(nn.Module):
         B, T, _ = x.shape
         if cache is not None:
             self._check_cache(cache, B)
-        x = x + self.position_embedding(self._positions(B, T, cache, start))    # + (T, D) or (B, T, D)
+        positions, rotation = self._positions(B, T, cache, start), None
+        if self.config.positions == "learned":
+            x = x + self.position_embedding(positions)          # + (T, D) or (B, T, D)
+        else:
+            rotation = nn.rotary.rotation(positions, self.config.d_model // self.config.n_heads,
+                                          self.token_embedding.weight, self.config.interpolation)
         x = self.dropout(x)
         for i, block in enumerate(self.blocks):
-            x = block(x, None if cache is None else cache.layers[i])            # (B, T, D)
+            x = block(x, None if cache is None else cache.layers[i], rotation)  # (B, T, D)
         if cache is not None:
             cache.advance(T)
         x = self.norm(x)                                                        # (B, T, D)

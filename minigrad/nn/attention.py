@@ -6,14 +6,17 @@ from minigrad.nn import functional as F
 from minigrad.nn.checks import positive, probability
 from minigrad.nn.linear import Linear
 from minigrad.nn.module import Module
+from minigrad.nn.rotary import rotate
 from minigrad.ops import cat
 
 
 class MultiHeadAttention(Module):
     """softmax(Q Kᵀ/√d) V in n_heads subspaces of size d = d_model/n_heads; token i sees tokens 0 … i (1706.03762).
 
-    dropout: probability of dropping an attention weight in training. `prefix`: None, or a Module that gives
-    `prefix(batch) -> (k, v)`, each (B, H, P, d), which every token may look at (prefix tuning, 2101.00190).
+    dropout: probability of dropping an attention weight in training. Three places are open to fine-tuning methods, each
+    None or a callable: `prefix(batch) -> (k, v)`, each (B, H, P, d), which every token may look at (2101.00190) ·
+    `beside(attn, q) -> (B, H, T, d)`, added to the heads' output (2303.16199) · `pattern(attn, T, Tk) -> boolean tensor
+    (H, T, Tk)`, or None, that says which keys are visible where not all earlier ones are (2309.12307).
 
     >>> import minigrad as mg
     >>> mg.nn.MultiHeadAttention(8, n_heads=2)(mg.ones(1, 5, 8)).shape
@@ -32,14 +35,19 @@ class MultiHeadAttention(Module):
         self.k_proj = Linear(d_model, d_model)
         self.v_proj = Linear(d_model, d_model)
         self.o_proj = Linear(d_model, d_model)
-        self.prefix = None
+        self.prefix = self.beside = self.pattern = None
 
-    def forward(self, x: Tensor, cache=None) -> Tensor:
-        """(B, T, D) -> (B, T, D). `cache.append(k, v)` adds these T keys and values and gives all so far."""
+    def forward(self, x: Tensor, cache=None, rotation: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """(B, T, D) -> (B, T, D). `cache.append(k, v)` adds these T keys and values and gives all so far.
+
+        rotation: cos and sin of the tokens' rotary positions (rotary.py); cached keys are stored turned.
+        """
         B, T, D = x.shape
         q = self.split_heads(self.q_proj(x))        # (B, T, D) -> (B, H, T, D/H)
         k = self.split_heads(self.k_proj(x))        # (B, T, D) -> (B, H, T, D/H)
         v = self.split_heads(self.v_proj(x))        # (B, T, D) -> (B, H, T, D/H)
+        if rotation is not None:
+            q, k = rotate(q, *rotation), rotate(k, *rotation)
         if cache is not None:
             k, v = cache.append(k, v)               # (B, H, T, D/H) -> (B, H, past + T, D/H)
         if self.prefix is not None:
@@ -47,8 +55,11 @@ class MultiHeadAttention(Module):
             k = cat([prefix_k, k], dim=2)           # -> (B, H, P + past + T, D/H)
             v = cat([prefix_v, v], dim=2)
         # Query i is key number Tk − T + i: it sees the whole prefix and past, and itself.
-        y = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0,
+        visible = None if self.pattern is None else self.pattern(self, T, k.shape[2])
+        y = F.scaled_dot_product_attention(q, k, v, visible, dropout_p=self.dropout if self.training else 0.0,
                                            is_causal=True, causal_offset=k.shape[2] - T)    # (B, H, T, D/H)
+        if self.beside is not None:
+            y = y + self.beside(self, q)
         y = y.transpose(1, 2).reshape(B, T, D)      # (B, H, T, D/H) -> (B, T, H, D/H) -> (B, T, D)
         return self.o_proj(y)
 

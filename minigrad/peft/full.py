@@ -15,7 +15,8 @@ from minigrad.peft.targets import block_count
 class FullFineTuning(Method):
     """θ ← θ − η·∇L(θ) for all parameters θ.
 
-    Count: all, V·d + C·d + L·(12d² + 13d) + 2d + V·d (for d_ff = 4d; no last term with a tied head).
+    Count: all, V·d + C·d + L·(12d² + 13d) + 2d + V·d (for d_ff = 4d; no C·d with rotary positions, no last term with a
+    tied head).
     Starts at the base: yes. Mergeable: yes, trivially (the weights are the model's own).
     Paper: the setting of Radford et al. (2018); as a baseline in arXiv 2106.09685.
 
@@ -38,6 +39,7 @@ class FullFineTuning(Method):
 
     def count(self, config) -> int:
         """All parameters of a GPT."""
-        d, tables = config.d_model, config.vocab_size + config.context
+        d = config.d_model
+        tables = config.vocab_size + (config.context if config.positions == "learned" else 0)
         head = 0 if config.tie_head else config.vocab_size * d
         return tables * d + config.n_layers * block_count(config) + 2 * d + head

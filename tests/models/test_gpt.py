@@ -116,7 +116,7 @@ def test_bad_start(gpt, start, message):
     (dict(vocab_size=-2), ValueError, "vocab_size must be at least 1"),
     (dict(d_model=16.0), TypeError, "d_model must be a whole number"),
     (dict(dropout=1.5), ValueError, "dropout must lie between 0 and 1"),
-    (dict(positions="rotary"), ValueError, "unknown positions 'rotary': known are learned")])
+    (dict(positions="alibi"), ValueError, "unknown positions 'alibi': known are learned, rotary")])
 def test_bad_config(change, error, message):
     with pytest.raises(error, match=message):
         GPTConfig(**{**TINY, **change})

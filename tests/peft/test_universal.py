@@ -6,7 +6,7 @@ import minigrad as mg
 from minigrad import peft
 from tests.peft.rows import ALTERNATING, ROWS, TINY, adapt, logits, loss_of, make_base, make_ids, randomize, train
 
-CONFIGS = [dict(), dict(n_layers=3, d_ff=12), dict(d_model=12, n_heads=3, vocab_size=9, context=20)]
+CONFIGS = [dict(), dict(n_layers=3, d_ff=12), dict(d_model=12, n_heads=3, vocab_size=9, context=20, positions="rotary")]
 TIED = dict(tie_head=True)
 
 
