@@ -373,27 +373,36 @@ def test_watched_gradients_alias_nobody(backend):
         assert not any(shares_memory(g, h) for h in arrays[:i])
 
 
-def test_a_gradient_that_a_backward_keeps_is_not_written_into(backend):
-    """A Function that returns an array it also saved, to two inputs: adding up must not change it."""
+@pytest.mark.parametrize("kept_first", [True, False])
+@pytest.mark.parametrize("inputs", [1, 2])
+def test_a_gradient_that_a_backward_keeps_is_not_written_into(backend, inputs, kept_first):
+    """A Function whose gradient is an array it also saved, for one input or for two: adding up must not change it."""
     class Kept(mg.Function):
-        """y = a + b;  both gradients are one saved array."""
+        """y = Σ of the inputs;  each gradient is one saved array."""
 
-        def forward(self, a, b):
-            self.save(self.xp.ones(a.shape, dtype=a.dtype))
-            return a + b
+        def forward(self, *xs):
+            self.save(self.xp.ones(xs[0].shape, dtype=xs[0].dtype))
+            return xs[0] * float(len(xs))
 
         def backward(self, gy):
-            (one,) = self.saved
-            return one, one
+            return self.saved * len(self.needs)
 
     try:
         a = leaf(1.0, 2.0)
-        y = Kept()(a, a) + a * 2.0
-        y.sum().backward(retain_graph=True)
-        close(a.grad, np.array([4.0, 4.0]))
+        if kept_first:                              # the walk reaches the newer one first
+            other = a * 2.0
+            y = Kept()(*[a] * inputs) + other
+        else:
+            kept = Kept()(*[a] * inputs)
+            y = a * 2.0 + kept
+        for _ in range(3):
+            a.grad = None
+            y.sum().backward(retain_graph=True)
+            close(a.grad, np.array([2.0 + inputs, 2.0 + inputs]))
         a.grad = None
-        y.sum().backward()
-        close(a.grad, np.array([4.0, 4.0]))
+        alone = Kept()(a)
+        alone.sum().backward(retain_graph=True)
+        assert not shares_memory(a.grad, alone._fn._saved[0])
     finally:
         del mg.Function.registry["kept"]
 

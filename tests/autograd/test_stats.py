@@ -99,3 +99,13 @@ def test_attention_saves_its_inputs_and_the_weights(backend):
     q, k, v = leaf(2, 3, 5, 4), leaf(2, 3, 6, 4), leaf(2, 3, 6, 7)
     s = mg.graph_stats(F.scaled_dot_product_attention(q, k, v))
     assert s.saved_bytes == 4 * (2 * 3) * (5 * 4 + 6 * 4 + 6 * 7 + 5 * 6)
+
+
+def test_layer_norm_saves_what_its_trainable_parts_need(backend):
+    """x̂ (B·HID) and 1/σ (B) for the input, x̂ alone for the weight, nothing for the bias."""
+    for trains, expected in (((True, True, True), B * HID + B), ((False, True, True), B * HID), ((False, False, True), 0),
+                             ((True, False, False), B * HID + B)):
+        x, w, b = mg.ones(B, HID), mg.nn.Parameter(mg.ones(HID)), mg.nn.Parameter(mg.ones(HID))
+        for t, train in zip((x, w, b), trains, strict=True):
+            t.requires_grad_(train)
+        assert mg.graph_stats(F.layer_norm(x, HID, w, b)).saved_bytes == 4 * expected
