@@ -20,6 +20,7 @@ from minigrad.peft.adapter_pfeiffer import AdapterP  # isort: skip
 from minigrad.peft.parallel import ParallelAdapter, ScaledParallelAdapter  # isort: skip
 from minigrad.peft.adapterdrop import AdapterDrop, drop_adapters  # isort: skip
 from minigrad.peft.prefix import PrefixTuning, activations, set_prefix  # isort: skip
+from minigrad.peft.llama_adapter import LlamaAdapter  # isort: skip
 from minigrad.peft.prompt import PromptTuning  # isort: skip
 from minigrad.peft.lora import LoRA  # isort: skip
 from minigrad.peft.adapted import AdaptedModel, apply
@@ -27,7 +28,7 @@ from minigrad.peft.clone import clone
 from minigrad.peft.files import fingerprint, load, save
 from minigrad.peft.registry import create, methods, register, table
 
-__all__ = ["AdaptedModel", "Adapter", "AdapterDrop", "AdapterL", "AdapterP", "BitFit", "LayerNormTuning",
-           "ParallelAdapter", "ResidualAdapter", "ScaledParallelAdapter", "drop_adapters", "FullFineTuning", "LoRA", "Method", "PrefixTuning", "PromptTuning", "TopK",
-           "activations", "apply", "clone", "create", "fingerprint", "load", "methods", "register", "save",
-           "set_prefix", "table"]
+__all__ = ["AdaptedModel", "Adapter", "AdapterDrop", "AdapterL", "AdapterP", "BitFit", "FullFineTuning",
+           "LayerNormTuning", "LlamaAdapter", "LoRA", "Method", "ParallelAdapter", "PrefixTuning", "PromptTuning",
+           "ResidualAdapter", "ScaledParallelAdapter", "TopK", "activations", "apply", "clone", "create",
+           "drop_adapters", "fingerprint", "load", "methods", "register", "save", "set_prefix", "table"]
