@@ -15,8 +15,8 @@ from minigrad.pretrained import write_json
 
 COLUMNS = ("task", "method", "lr", "seed", "steps", "acc_validation", "per_validation", "train_loss", "chosen")
 # Factors of about two around what each method is usually given; a best rate at an end asks for a wider range.
-RANGES = {"full": (2.5e-4, 5e-4, 1e-3, 2e-3), "topk": (5e-4, 1e-3, 2e-3, 4e-3), "adapter": (1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2),
-          "prefix": (5e-3, 1e-2, 2e-2, 4e-2, 8e-2), "prompt": (1e-2, 3e-2, 1e-1, 3e-1),
+RANGES = {"full": (2.5e-4, 5e-4, 1e-3, 2e-3), "topk": (1e-3, 2e-3, 4e-3, 8e-3), "adapter": (1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2),
+          "prefix": (2e-2, 4e-2, 8e-2, 1.6e-1, 3.2e-1), "prompt": (1e-2, 3e-2, 1e-1, 3e-1),
           "lora": (2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2)}
 ANY = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 
