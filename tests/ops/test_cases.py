@@ -145,6 +145,16 @@ def test_float32_in_float32_out(backend, case):
             close(host(gx).astype(np.float64), e, rtol=1e-3, atol=1e-4)
 
 
+@every_case
+def test_the_host_never_waits(case):
+    """On strict arrays, where waiting can be forbidden. Only a boolean mask as an index must: it decides the size."""
+    with mg.use_backend("strict"):
+        xs = tensors(case.sample(), "float32")
+        seed = cotangent(case.fn(*xs))
+        with policy(allow_sync="mask" in case.name and case.name.startswith("getitem")):
+            case.fn(*xs).backward(seed)
+
+
 def layouts(array, be):
     """The same values in other memory layouts, as raw arrays: transposed, every second one of a larger array."""
     yield be.send(array.T.copy()).T
