@@ -22,6 +22,8 @@ from minigrad.peft.adapterdrop import AdapterDrop, drop_adapters  # isort: skip
 from minigrad.peft.prefix import PrefixTuning, activations, set_prefix  # isort: skip
 from minigrad.peft.llama_adapter import LlamaAdapter  # isort: skip
 from minigrad.peft.prompt import PromptTuning  # isort: skip
+from minigrad.peft.ptuning import PTuning  # isort: skip
+from minigrad.peft.pre import PreEmbed, PreLayer  # isort: skip
 from minigrad.peft.lora import LoRA  # isort: skip
 from minigrad.peft.adapted import AdaptedModel, apply
 from minigrad.peft.clone import clone
@@ -29,6 +31,7 @@ from minigrad.peft.files import fingerprint, load, save
 from minigrad.peft.registry import create, methods, register, table
 
 __all__ = ["AdaptedModel", "Adapter", "AdapterDrop", "AdapterL", "AdapterP", "BitFit", "FullFineTuning",
-           "LayerNormTuning", "LlamaAdapter", "LoRA", "Method", "ParallelAdapter", "PrefixTuning", "PromptTuning",
-           "ResidualAdapter", "ScaledParallelAdapter", "TopK", "activations", "apply", "clone", "create",
-           "drop_adapters", "fingerprint", "load", "methods", "register", "save", "set_prefix", "table"]
+           "LayerNormTuning", "LlamaAdapter", "LoRA", "Method", "PTuning", "ParallelAdapter", "PreEmbed", "PreLayer",
+           "PrefixTuning", "PromptTuning", "ResidualAdapter", "ScaledParallelAdapter", "TopK", "activations", "apply",
+           "clone", "create", "drop_adapters", "fingerprint", "load", "methods", "register", "save", "set_prefix",
+           "table"]

@@ -10,6 +10,7 @@ from minigrad.nn import Module
 from minigrad.ops import cat
 from minigrad.peft.method import Method, fill, one_of, parameter, whole_number
 from minigrad.peft.registry import register
+from minigrad.peft.slots import initial_rows
 
 FILE_KEY = "prompt_embeddings"                      # PEFT's one tensor (P, D)
 
@@ -44,7 +45,8 @@ class PromptTuning(Method):
     """logits = GPT([E_p; E(x)]), with E_p (P, D), P = length, trained and the whole model frozen.
 
     The soft tokens take positions 0 … P−1, real tokens follow; the context shrinks by P.
-    init: "vocab" starts from the embeddings of random tokens, "random" from N(0, σ²) with the table's σ.
+    init: "vocab" starts from the embeddings of random tokens, "random" from N(0, σ²) with the table's σ, "text" from the
+    embeddings of the token ids `text`, repeated or cut off to P.
     Count: P·D. Starts at the base: no. Mergeable: no. Paper: arXiv 2104.08691.
 
     >>> import minigrad as mg
@@ -54,6 +56,7 @@ class PromptTuning(Method):
 
     length: int = 8
     init: str = "vocab"
+    text: tuple[int, ...] = ()
 
     name = "prompt"
     paper = "2104.08691"
@@ -64,7 +67,11 @@ class PromptTuning(Method):
 
     def __post_init__(self):
         whole_number(self.length, "PromptTuning: length")
-        one_of(self.init, ("vocab", "random"), "PromptTuning: init")
+        one_of(self.init, ("vocab", "random", "text"), "PromptTuning: init")
+        object.__setattr__(self, "text", tuple(int(i) for i in self.text))
+        if bool(self.text) != (self.init == "text"):
+            raise ValueError(f"PromptTuning: init='text' and text=(token ids) belong together; got init={self.init!r} and "
+                             f"text={self.text!r}")
 
     def attach(self, model: Module, rng) -> Module:
         """The same GPT with a prompt in front."""
@@ -74,10 +81,11 @@ class PromptTuning(Method):
         if self.length + 1 > c.context:
             raise ValueError(f"PromptTuning: length={self.length} leaves no room in a context of {c.context}; it must "
                              f"be at most {c.context - 1}")
-        if self.init == "vocab":
-            rows = table.numpy()[rng.integers(0, c.vocab_size, self.length)]                # (P, D)
+        if self.init == "text":
+            text = host.ids(self.text, c.vocab_size, "PromptTuning: token id of the text")
+            rows = table.numpy()[host.np.resize(text, self.length)]                         # (P, D)
         else:
-            rows = table.numpy().std() * rng.standard_normal((self.length, c.d_model))
+            rows = initial_rows(model, self.length, self.init, rng)
         prompted = object.__new__(PromptedGPT)
         prompted.__dict__.update(model.__dict__)
         prompted.prompt = parameter(rows, table)
