@@ -37,7 +37,8 @@ def add(commands) -> None:
                    help="default 1,2,4,8,16,32,64,128")
     p.add_argument("--targets", type=common.several(str), default=None, metavar="LIST",
                    help="layers that LoRA changes: q_proj, v_proj, … or all-linear; default q_proj,v_proj")
-    p.add_argument("--lr", type=common.above_zero, metavar="X", help="LoRA's learning rate (default: the one chosen for it)")
+    p.add_argument("--lr", type=common.above_zero, metavar="X",
+                   help="LoRA's learning rate (default: half of the one chosen at rank 8)")
     _add_size(p)
     _add_running(p, "runs/rank-sweep")
     p.set_defaults(run=rank_sweep)

@@ -52,7 +52,7 @@ def test_version(capsys):
 
 @pytest.mark.parametrize(("argv", "needed"), [
     (["comapre"], ["unknown command 'comapre'", "Did you mean 'compare'?"]),
-    (["compare", "--methods", "lora,typo"], ["unknown method 'typo'", "full, topk, adapter, prefix", "lora"]),
+    (["compare", "--methods", "lora,typo"], ["unknown method 'typo'", "full, topk", "prefix", "lora"]),
     (["compare", "--methods", "lorra"], ["Did you mean 'lora'?"]),
     (["compare", "--methods", "lora,lora"], ["different values"]),
     (["compare", "--task", "ryhme"], ["unknown task 'ryhme'", "accent, pronounce, rhyme", "Did you mean 'rhyme'?"]),
