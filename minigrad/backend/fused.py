@@ -17,14 +17,17 @@ import numpy as np
 from minigrad.backend.base import Backend
 
 FOLDER = Path(__file__).with_name("kernels")
-FILES = ("device.cuh", "softmax.cu", "cross_entropy.cu", "norm.cu", "elementwise.cu", "sums.cu", "optimizers.cu")
+FILES = ("device.cuh", "softmax.cu", "cross_entropy.cu", "norm.cu", "elementwise.cu", "sums.cu", "optimizers.cu",
+         "formats.cu")
 TYPES = {"float32": "float", "float16": "__half"}           # what arrays hold -> what C++ calls it
+FORMATS = ("fp16", "bf16", "fp8_e4m3", "fp8_e5m2", "tf32")
 PER_TYPE = ("softmax_rows", "softmax_rows_backward", "log_softmax_rows", "log_softmax_rows_backward",
             "masked_softmax_rows", "cross_entropy_rows", "cross_entropy_rows_backward", "layer_norm_rows",
             "layer_norm_rows_backward", "rms_norm_rows", "rms_norm_rows_backward", "gelu_tanh", "erf_elements",
             "sigmoid_elements", "add_bias", "embedding_gradient_in_order", "adam", "unscale")
 KERNELS = (*(f"{name}<{T}>" for name in PER_TYPE for T in TYPES.values()), "column_sum<float, float>",
-           "column_sum<__half, float>", "column_sum<float, __half>", "embedding_gradient_atomic")
+           "column_sum<__half, float>", "column_sum<float, __half>", "embedding_gradient_atomic",
+           *(f"round_{format}" for format in FORMATS))
 FLAT_THREADS, MOST_BLOCKS = 256, 4096               # enough to fill any GPU; longer arrays are gone through in strides
 
 

@@ -6,7 +6,7 @@
 #pragma once
 #include <ucontext.h>
 #include <cmath>
-#include <cstdio>
+#include <cstring>
 #include <functional>
 #include <map>
 #include <string>
@@ -31,6 +31,9 @@ static void __syncthreads() {
     if (blockDim.x > 1) swapcontext(&threads[threadIdx.x], &scheduler);
 }
 static float atomicAdd(float* place, float value) { float old = *place; *place += value; return old; }
+
+static unsigned __float_as_uint(float x) { unsigned u; memcpy(&u, &x, 4); return u; }
+static float __uint_as_float(unsigned u) { float x; memcpy(&x, &u, 4); return x; }
 
 static void run_thread() {
     (*body)();
