@@ -44,7 +44,7 @@ def compare(*, task: str = "rhyme", methods=METHODS, seeds=(0, 1, 2), examples: 
         Run(method=name, seed=seed, lr=rates[name], keep=str(adapters / name) if seed == seeds[0] else None, **shared)
         for seed in seeds for name in methods]
     results = Results(out, "compare", {**shared, "base": base_identity(base), "lr": rates, "first seed": seeds[0],
-                                       "backend": backend}, fresh)
+                                       "adapters": str(adapters), "backend": backend}, fresh)
     done = run_all(runs, perform, results, processes=processes, threads=threads, backend=backend, progress=progress, say=say)
     costs = _costs(base, the_task, {name: adapters / name for name in methods}, batch_size, rounds, progress, threads, backend)
     before, rows = done[0], []
