@@ -157,8 +157,8 @@ class AdaptedModel(Module):
 
     @property
     def config(self):
-        """The base's configuration."""
-        return self.base.config
+        """The configuration of what is running; it is the base's, unless a method has extended the context."""
+        return self.running.config
 
     @property
     def position_shift(self) -> int:
@@ -285,6 +285,8 @@ class AdaptedModel(Module):
             if weights[name].data is not old.data:
                 new.data = weights[name].data.copy()
             new.requires_grad = old.requires_grad
+        if getattr(self.base, "config", None) != getattr(self.model, "config", None):
+            plain.config = self.model.config        # a longer context stays
         if not was_merged:
             self.unmerge()
         return plain

@@ -60,6 +60,8 @@ ROWS = [
     Row(LoRA(rank=1, alpha=2, targets=("head", "blocks.1.*.up_proj", "o_proj"), scaling="alpha", init="zero_a",
              dropout=0.25, bias="lora_only")),
     Row(LoRA(rank=3, init="random", targets="attn.k_proj"), start="differs"),
+    Row(peft.LongLoRA(rank=2, group=2), lr=1e-2),
+    Row(peft.LongLoRA(rank=2, group=4, embeddings_and_norms=False)),
 ]
 
 
