@@ -73,7 +73,7 @@ def read_tensors(path) -> tuple[dict, dict]:
         raise FileNotFoundError(f"no such file: {path}")
     try:
         with safe_open(path, framework="np") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}      # noqa: SIM118  not a dictionary
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
             header = (file.metadata() or {}).get("minigrad")
         return tensors, {} if header is None else json.loads(header)
     except (SafetensorError, ValueError) as error:
