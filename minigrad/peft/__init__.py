@@ -26,13 +26,14 @@ from minigrad.peft.ptuning import PTuning  # isort: skip
 from minigrad.peft.pre import PreEmbed, PreLayer  # isort: skip
 from minigrad.peft.lora import LoRA  # isort: skip
 from minigrad.peft.longlora import LongLoRA  # isort: skip
+from minigrad.peft.intrinsic import SAID, IntrinsicDimension, d90  # isort: skip
 from minigrad.peft.adapted import AdaptedModel, apply
 from minigrad.peft.clone import clone
 from minigrad.peft.files import fingerprint, load, save
 from minigrad.peft.registry import create, methods, register, table
 
 __all__ = ["AdaptedModel", "Adapter", "AdapterDrop", "AdapterL", "AdapterP", "BitFit", "FullFineTuning",
-           "LayerNormTuning", "LlamaAdapter", "LoRA", "LongLoRA", "Method", "PTuning", "ParallelAdapter", "PreEmbed",
-           "PreLayer", "PrefixTuning", "PromptTuning", "ResidualAdapter", "ScaledParallelAdapter", "TopK",
-           "activations", "apply", "clone", "create", "drop_adapters", "fingerprint", "load", "methods", "register",
-           "save", "set_prefix", "table"]
+           "IntrinsicDimension", "LayerNormTuning", "LlamaAdapter", "LoRA", "LongLoRA", "Method", "PTuning",
+           "ParallelAdapter", "PreEmbed", "PreLayer", "PrefixTuning", "PromptTuning", "ResidualAdapter", "SAID",
+           "ScaledParallelAdapter", "TopK", "activations", "apply", "clone", "create", "d90", "drop_adapters",
+           "fingerprint", "load", "methods", "register", "save", "set_prefix", "table"]

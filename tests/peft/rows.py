@@ -62,6 +62,9 @@ ROWS = [
     Row(LoRA(rank=3, init="random", targets="attn.k_proj"), start="differs"),
     Row(peft.LongLoRA(rank=2, group=2), lr=1e-2),
     Row(peft.LongLoRA(rank=2, group=4, embeddings_and_norms=False)),
+    Row(peft.IntrinsicDimension(20), lr=1e-1, drawn=False),
+    Row(peft.IntrinsicDimension(15, projection="dense"), lr=1e-1, drawn=False),
+    Row(peft.SAID(25, projection="sparse"), lr=1e-1, drawn=False),
 ]
 
 
