@@ -9,6 +9,7 @@ from minigrad.training.activation_model import activation_bytes
 from minigrad.training.memory_model import IN_PLACE, model_states
 
 NAME = "precision_memory"
+METHODS = ("full", "topk", "bitfit", "layernorm", "adapter", "prefix", "prompt", "lora")     # those with a formula for all parts
 PARTS = ("weights", "activations", "gradients", "optimizer")
 COLUMNS = ("method", "trainable", "percent", *(f"{part}_{kind}" for part in PARTS for kind in ("measured", "theory")))
 # gray and hatching per part: told apart without color
@@ -18,12 +19,12 @@ FILL = {"weights": ("#444444", ""), "activations": ("#BBBBBB", ""), "gradients":
 
 def precision_memory(*, out="runs/precision", base: str = "reader", task: str = "rhyme", batch_size: int = 32, say=print,
                      command: str = "") -> list[dict]:
-    """Measure a step of every method on one batch, set it beside the formulas, write precision_memory.{csv,png,json}."""
+    """Measure a step of each method on one batch, set it beside the formulas, write precision_memory.{csv,png,json}."""
     model, tokenizer = pretrained.load(base)
     words = tasks.get(task)
     words.add_symbols(tokenizer)
     batch = reference_batch(tokenizer, words, batch_size)
-    rows = measure(model, batch)
+    rows = measure(model, batch, METHODS)
     figure, alt = draw(rows, batch.ids.shape)
     table.write(NAME, out, rows, columns=COLUMNS, figure=figure, alt=alt, about={
         "command": command, "settings": {"base": base, "task": task, "batch": list(batch.ids.shape), "format": "float32"},

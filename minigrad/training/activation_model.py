@@ -20,7 +20,7 @@ FLOAT = 4
 def activation_bytes(method, config, batch: int, tokens: int) -> int | None:
     """Bytes that one step of `method` on (batch, tokens) ids keeps, float32; None where no formula is known.
 
-    method: a peft method · config: the base's GPTConfig, without dropout.
+    method: a peft method · config: the base's GPTConfig, with learned positions and without dropout.
 
     >>> import minigrad as mg
     >>> config = mg.models.GPTConfig(vocab_size=80)
@@ -29,7 +29,7 @@ def activation_bytes(method, config, batch: int, tokens: int) -> int | None:
     0.63
     """
     formula = FORMULAS.get(method.name)
-    if formula is None or config.dropout:
+    if formula is None or config.dropout or config.positions != "learned":
         return None
     floats = formula(method, config, batch, tokens)
     return None if floats is None else FLOAT * floats
@@ -71,6 +71,17 @@ def _topk(method, c, batch, tokens):
     return method.k * trained_block(c, batch, tokens) + frozen_end(c, batch, tokens) + head - lowest
 
 
+def _bitfit(method, c, batch, tokens):
+    # A bias's gradient is a sum of what arrives: nothing is saved for it. The lowest norm passes no gradient on.
+    if method.biases != "all":
+        return None
+    return c.n_layers * frozen_block(c, batch, tokens) + frozen_end(c, batch, tokens) - norm(c, batch * tokens)
+
+
+def _layernorm(method, c, batch, tokens):
+    return c.n_layers * frozen_block(c, batch, tokens) + frozen_end(c, batch, tokens) - batch * tokens
+
+
 def _lora(method, c, batch, tokens):
     adapted = match(method.targets, linear_shapes(c))
     layers = [[name for name in INPUTS if f"blocks.{i}.{name}" in adapted] for i in range(c.n_layers)]
@@ -110,4 +121,5 @@ def _prompt(method, c, batch, tokens):
 
 INPUTS = {"attn.q_proj": "norm1", "attn.k_proj": "norm1", "attn.v_proj": "norm1", "attn.o_proj": "heads",
           "mlp.up_proj": "norm2", "mlp.down_proj": "gelu"}
-FORMULAS = {"full": _full, "topk": _topk, "lora": _lora, "adapter": _adapter, "prefix": _prefix, "prompt": _prompt}
+FORMULAS = {"full": _full, "topk": _topk, "bitfit": _bitfit, "layernorm": _layernorm, "adapter": _adapter, "prefix": _prefix,
+            "prompt": _prompt, "lora": _lora}

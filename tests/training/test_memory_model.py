@@ -142,7 +142,8 @@ def test_mistakes_are_told(call, text):
 
 # ---- against the engine -------------------------------------------------------------------------------------------------
 
-METHODS = [peft.FullFineTuning(), peft.TopK(0), peft.TopK(1), peft.TopK(2, head=False), peft.TopK(3), peft.Adapter(3),
+METHODS = [peft.FullFineTuning(), peft.TopK(0), peft.TopK(1), peft.TopK(2, head=False), peft.TopK(3), peft.create("bitfit"),
+           peft.create("layernorm"), peft.Adapter(3),
            peft.PrefixTuning(2), peft.PromptTuning(2), peft.LoRA(2), peft.LoRA(3, targets=("k_proj",)),
            peft.LoRA(2, targets=("o_proj",)), peft.LoRA(2, targets=("up_proj", "down_proj")),
            peft.LoRA(2, targets=("down_proj",)), peft.LoRA(2, targets="all-linear")]
@@ -156,7 +157,7 @@ def test_theory_is_what_a_step_holds(method, backend):
     use = training.memory(adapted, SimpleNamespace(ids=ids, targets=ids))
     trained = method.count(config)
     base = peft.FullFineTuning().count(config)
-    states = mm.model_states(base, trained, scheme="fp32-adam", added=method.name not in ("full", "topk"))
+    states = mm.model_states(base, trained, scheme="fp32-adam", added=method.name not in mm.IN_PLACE)
     assert (use.weights, use.gradients, use.optimizer) == (states.weights, states.gradients, states.optimizer)
     assert use.activations == activation_model.activation_bytes(method, config, 4, 7)
 
