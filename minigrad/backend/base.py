@@ -47,6 +47,16 @@ class Backend:
         """Bytes of device memory in use; 0 where the library does not count."""
         return 0
 
+    def device(self) -> dict:
+        """What the arrays live on: its name under "device", and what else the library knows about it."""
+        return {"device": "the CPU"}
+
+    def no_waiting(self):
+        """A context in which the library raises when the host waits for the device, as far as it notices."""
+        import contextlib
+
+        return contextlib.nullcontext()
+
     def buffer(self, a):
         """The array that owns `a`'s memory: `a` itself, or what it is a view of."""
         while getattr(a, "base", None) is not None and isinstance(a.base, self.array_types[0]):

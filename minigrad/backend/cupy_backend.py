@@ -6,7 +6,9 @@ fails. What is computed is in fused.py and kernels/*.cu; this file is about CuPy
 """
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import warnings
 
 import numpy as np
 
@@ -77,6 +79,24 @@ class CupyBackend(FusedBackend):
     def memory_used(self) -> int:
         """Bytes in use in CuPy's memory pool."""
         return self.xp.get_default_memory_pool().used_bytes()
+
+    def device(self) -> dict:
+        """The GPU's name, compute capability, memory, and the CUDA versions."""
+        runtime = self.xp.cuda.runtime
+        found = runtime.getDeviceProperties(runtime.getDevice())
+        return {"device": found["name"].decode(), "compute_capability": f"{found['major']}.{found['minor']}",
+                "memory_bytes": found["totalGlobalMem"], "cuda_runtime": runtime.runtimeGetVersion(),
+                "cuda_driver": runtime.driverGetVersion(), "cupy": self.xp.__version__}
+
+    @contextlib.contextmanager
+    def no_waiting(self):
+        """A context in which CuPy raises DeviceSynchronized when the host waits, as far as it notices."""
+        import cupyx
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")         # "will be removed": in CuPy 14 it is still the only way
+            with cupyx.allow_synchronize(False):
+                yield
 
     def _launch(self, kernel: str, grid: tuple, threads: int, *args) -> None:
         """Run a kernel on `grid` blocks of `threads` threads; returns at once, the device works on."""

@@ -5,10 +5,8 @@ backend, so that the tests can try them without a GPU.
 """
 from __future__ import annotations
 
-import contextlib
 import math
 import time
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -131,20 +129,6 @@ def parity(name: str, steps: int = 50, size: Size = SIZES["lesson"]) -> dict:
             "largest_share_of_band": max(a / b for a, b in zip(apart, band, strict=True)), "numpy": theirs, name: ours}
 
 
-@contextlib.contextmanager
-def no_waiting(name: str):
-    """Inside, CuPy raises DeviceSynchronized when the host waits for the device (as far as CuPy notices)."""
-    if name != "cupy":
-        yield
-        return
-    import cupyx
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")             # "will be removed": for CuPy 14 it is still the only way
-        with cupyx.allow_synchronize(False):
-            yield
-
-
 def synchronization(name: str, size: Size = SIZES["lesson"]) -> dict:
     """Whether forward, backward, clipping and update run without the host ever waiting."""
     with mg.use_backend(name) as be:
@@ -154,7 +138,7 @@ def synchronization(name: str, size: Size = SIZES["lesson"]) -> dict:
         waited = {}
         for part in ("forward", "backward", "clip", "update"):
             try:
-                with no_waiting(name):
+                with be.no_waiting():
                     getattr(step, part)()
             except Exception as error:
                 waited[part] = f"{type(error).__name__}: {error}"

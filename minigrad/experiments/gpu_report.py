@@ -27,20 +27,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def versions(name: str) -> dict:
     """Of everything a GPU number depends on besides what `table.surroundings` tells."""
-    found = {"passed": None, "device": "the CPU"}
+    found = {"passed": None, **backend.get(name).device()}
     for package in ("cupy-cuda12x", "cupy-cuda13x", "torch", "ml_dtypes"):
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    if name == "cupy":
-        import cupy
-
-        runtime = cupy.cuda.runtime
-        device = runtime.getDeviceProperties(runtime.getDevice())
-        found |= {"device": device["name"].decode(), "compute_capability": f"{device['major']}.{device['minor']}",
-                  "memory_bytes": device["totalGlobalMem"], "cuda_runtime": runtime.runtimeGetVersion(),
-                  "cuda_driver": runtime.driverGetVersion()}
     return found
 
 

@@ -97,6 +97,7 @@ class CpuKernelBackend(FusedBackend):
     array_types = (StrictArray,)
     send, to_numpy, synchronize = StrictBackend.send, StrictBackend.to_numpy, StrictBackend.synchronize
     buffer, set_writeable, quiet = StrictBackend.buffer, StrictBackend.set_writeable, StrictBackend.quiet
+    no_waiting = StrictBackend.no_waiting
 
     def __init__(self, launch: CpuKernels):
         self._launch = launch

@@ -65,6 +65,12 @@ def test_a_kernel_that_is_slightly_wrong_leaves_the_band(on_kernels):
     assert not checks.parity(on_kernels, 10, TINY)["passed"]
 
 
+def test_hidden_waiting_is_found(on_kernels, monkeypatch):
+    monkeypatch.setattr(checks.Step, "clip", lambda self: self.loss.item())
+    found = checks.synchronization(on_kernels, TINY)
+    assert not found["passed"] and list(found["waited"]) == ["clip"] and "SyncError" in found["waited"]["clip"]
+
+
 def test_a_check_that_breaks_does_not_stop_the_others(tmp_path, monkeypatch):
     def broken(*args):
         raise RuntimeError("out of memory\nand more")

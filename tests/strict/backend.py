@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 
 from minigrad import backend
-from tests.strict.array import StrictArray, sync
+from tests.strict.array import StrictArray, policy, sync
 from tests.strict.library import Library
 
 
@@ -28,6 +28,10 @@ class StrictBackend(backend.Backend):
     def synchronize(self) -> None:
         """Counted like everything else that waits."""
         sync("synchronize")
+
+    def no_waiting(self):
+        """Waiting raises SyncError."""
+        return policy(allow_sync=False)
 
     def quiet(self):
         """A GPU never warns of infinity; NumPy underneath would."""

@@ -6,7 +6,7 @@ __device__ float not_a_number() { return __uint_as_float(0x7fc00000u); }
 // To nearest, ties to even, for m mantissa bits and exponents emin … emax. Adding M = 1.5·2^(e + 23 − m), whose last bit is
 // worth the format's, makes float's own addition do the rounding; below 2^emin the last bit stays where it is (subnormals).
 __device__ float narrowed(float x, int m, int emin, int emax, float largest, float beyond) {
-    if (x != x) return not_a_number();
+    if (x != x) return x;
     unsigned e = __float_as_uint(x) & 0x7f800000u;
     const unsigned low = (unsigned)(emin + 127) << 23, high = (unsigned)(emax + 128) << 23;
     e = e < low ? low : e > high ? high : e;
@@ -34,14 +34,14 @@ __global__ void round_fp8_e5m2(const float* x, float* y, long long n) {
 __global__ void round_bf16(const float* x, float* y, long long n) {
     for EACH_OF_ALL(i, n) {
         const unsigned u = __float_as_uint(x[i]);
-        y[i] = x[i] != x[i] ? not_a_number() : __uint_as_float((u + 0x7fffu + ((u >> 16) & 1u)) & 0xffff0000u);
+        y[i] = x[i] != x[i] ? x[i] : __uint_as_float((u + 0x7fffu + ((u >> 16) & 1u)) & 0xffff0000u);
     }
 }
 
-// float without its lower 13 bits, to nearest, ties away from zero: what cvt.rna.tf32.f32 does before a tensor core
+// float without its lower 13 bits, likewise
 __global__ void round_tf32(const float* x, float* y, long long n) {
     for EACH_OF_ALL(i, n) {
         const unsigned u = __float_as_uint(x[i]);
-        y[i] = x[i] != x[i] ? not_a_number() : __uint_as_float((u + 0x1000u) & 0xffffe000u);
+        y[i] = x[i] != x[i] ? x[i] : __uint_as_float((u + 0xfffu + ((u >> 13) & 1u)) & 0xffffe000u);
     }
 }
