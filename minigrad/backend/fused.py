@@ -172,6 +172,17 @@ class FusedBackend(Backend):
         self._flat(f"gelu_tanh<{T}>", x.size, x, y, d, np.int64(x.size))
         return y, d
 
+    # ---- number formats ---------------------------------------------------------------------------------------------
+
+    def round_to(self, x, fmt, saturate=False):
+        """float32 x on the grid of a format, to nearest even: a new array, by the format's own kernel"""
+        if saturate or fmt.name not in FORMATS or self._type(x) != "float":
+            return super().round_to(x, fmt, saturate)
+        shape, (x,) = x.shape, self._laid_out(x)
+        y = self.xp.empty(shape, dtype=x.dtype)
+        self._flat(f"round_{fmt.name}", x.size, x, y, np.int64(x.size))
+        return y
+
     # ---- normalization ----------------------------------------------------------------------------------------------
 
     def layer_norm(self, x, weight, bias, eps):

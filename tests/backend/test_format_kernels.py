@@ -2,8 +2,9 @@
 import numpy as np
 import pytest
 
+from minigrad.backend import formats
 from minigrad.backend.fused import FORMATS
-from tests.backend.cpu_kernels import COMPILER, NO_COMPILER, CpuKernels, compile_kernels, device, host
+from tests.backend.cpu_kernels import COMPILER, NO_COMPILER, CpuKernelBackend, CpuKernels, compile_kernels, device, host
 
 pytestmark = pytest.mark.skipif(COMPILER is None, reason=NO_COMPILER)
 
@@ -56,15 +57,27 @@ def test_bits(format):
 @pytest.mark.parametrize("format", FORMATS)
 def test_bits_of_the_specification(format):
     """What backend/formats.py gives by array expressions."""
-    formats = pytest.importorskip("minigrad.backend.formats")
-    x = battery()
-    y = device(np.empty_like(x))
-    CpuKernels(compile_kernels())(f"round_{format}", (64,), 256, device(x), y, np.int64(x.size))
+    x, kernels = battery(), CpuKernels(compile_kernels())
+    y = CpuKernelBackend(kernels).round_to(device(x), formats.get(format))
+    assert kernels.counts == {f"round_{format}": 1}
     with np.errstate(all="ignore"):
         spec = formats.round_to(np, x, formats.get(format))
     different = (host(y).view(np.uint32) != spec.view(np.uint32)) & ~(np.isnan(host(y)) & np.isnan(spec))
     assert not different.any(), [(hex(a), b, c) for a, b, c in zip(
         x.view(np.uint32)[different][:5], host(y)[different], spec[different], strict=False)]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_what_no_kernel_takes(format):
+    """Saturation, a number, strides, nothing at all: the specification's answer, in the right shape."""
+    be = CpuKernelBackend(CpuKernels(compile_kernels()))
+    f = formats.get(format)
+    x = np.random.default_rng(1).standard_normal((4, 6)).astype(np.float32) * 1e4
+    for a, saturate in ((x, True), (x[0, 0].reshape(()), False), (x.T, False), (x[:0], False)):
+        with np.errstate(all="ignore"):
+            ours, theirs = host(be.round_to(device(a), f, saturate)), formats.round_to(np, a, f, saturate)
+        np.testing.assert_array_equal(ours, theirs)
+        assert ours.shape == a.shape and ours.dtype == np.float32
 
 
 @pytest.mark.parametrize("format", FORMATS)
