@@ -27,13 +27,16 @@ from minigrad.peft.pre import PreEmbed, PreLayer  # isort: skip
 from minigrad.peft.lora import LoRA  # isort: skip
 from minigrad.peft.longlora import LongLoRA  # isort: skip
 from minigrad.peft.intrinsic import SAID, IntrinsicDimension, d90  # isort: skip
+from minigrad.peft.combined import Combined  # isort: skip
 from minigrad.peft.adapted import AdaptedModel, apply
 from minigrad.peft.clone import clone
 from minigrad.peft.files import fingerprint, load, save
+from minigrad.peft.mixture import forward_rows, generate_rows, mix
 from minigrad.peft.registry import create, methods, register, table
 
-__all__ = ["AdaptedModel", "Adapter", "AdapterDrop", "AdapterL", "AdapterP", "BitFit", "FullFineTuning",
+__all__ = ["AdaptedModel", "Adapter", "AdapterDrop", "AdapterL", "AdapterP", "BitFit", "Combined", "FullFineTuning",
            "IntrinsicDimension", "LayerNormTuning", "LlamaAdapter", "LoRA", "LongLoRA", "Method", "PTuning",
            "ParallelAdapter", "PreEmbed", "PreLayer", "PrefixTuning", "PromptTuning", "ResidualAdapter", "SAID",
            "ScaledParallelAdapter", "TopK", "activations", "apply", "clone", "create", "d90", "drop_adapters",
-           "fingerprint", "load", "methods", "register", "save", "set_prefix", "table"]
+           "fingerprint", "forward_rows", "generate_rows", "load", "methods", "mix", "register", "save", "set_prefix",
+           "table"]

@@ -61,11 +61,15 @@ class Mergeable(Wrapped):
 
     def merge(self) -> None:
         """Put W₀ + ΔW in W₀'s place. W₀ is kept: it is the base's, so that costs nothing."""
+        if self.merged:                             # two methods combined on one model may share this class
+            return
         w0 = self.linear.weight
         self.kept = (w0,)
         self.linear.weight = Parameter(w0.data + self.delta_weight(), requires_grad=False)
 
     def unmerge(self) -> None:
         """Put W₀ itself back, the very array; W − ΔW would differ from it in the last bits."""
+        if not self.merged:
+            return
         (self.linear.weight,) = self.kept
         self.kept = ()

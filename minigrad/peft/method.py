@@ -144,4 +144,10 @@ def one_of(value, choices, what: str):
 
 def fields(method: Method) -> dict:
     """{hyper-parameter: value}, fit for JSON."""
-    return {f.name: getattr(method, f.name) for f in dataclasses.fields(method)}
+    return {f.name: _plain(getattr(method, f.name)) for f in dataclasses.fields(method)}
+
+
+def _plain(value):
+    if isinstance(value, Method):                   # a part of a combined method
+        return {"method": value.name, **fields(value)}
+    return [_plain(v) for v in value] if isinstance(value, tuple) else value

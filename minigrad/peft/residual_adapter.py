@@ -35,6 +35,8 @@ class ResidualAdapted(Mergeable):
 
     def merge(self) -> None:
         """The bias passes through α as well."""
+        if self.merged:
+            return
         weight, bias = self.linear.weight, self.linear.bias
         super().merge()
         self.kept = (weight, bias)
@@ -42,6 +44,8 @@ class ResidualAdapted(Mergeable):
 
     def unmerge(self) -> None:
         """Both arrays go back."""
+        if not self.merged:
+            return
         self.linear.weight, self.linear.bias = self.kept
         self.kept = ()
 

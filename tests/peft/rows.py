@@ -65,6 +65,9 @@ ROWS = [
     Row(peft.IntrinsicDimension(20), lr=1e-1, drawn=False),
     Row(peft.IntrinsicDimension(15, projection="dense"), lr=1e-1, drawn=False),
     Row(peft.SAID(25, projection="sparse"), lr=1e-1, drawn=False),
+    Row(peft.Combined((PrefixTuning(length=2), peft.ScaledParallelAdapter(3))), start="differs"),
+    Row(peft.Combined((LoRA(rank=2), Adapter(bottleneck=3)))),
+    Row(peft.Combined((LoRA(rank=2), peft.BitFit())), lr=1e-2),
 ]
 
 
