@@ -56,3 +56,40 @@ def test_layer_norm_tuning_equals_pefts():
     torch.nn.functional.cross_entropy(out.flatten(0, 1), torch.tensor(ids[:, 1:]).flatten()).backward()
     for name, p in ours.own_parameters().items():
         np.testing.assert_allclose(mg.to_numpy(p.grad), trained[name].grad.numpy(), rtol=0, atol=1e-10, err_msg=name)
+
+
+def test_the_gated_prompt_equals_pefts_on_llamas_attention():
+    """PEFT has one gate per layer and no tanh; on GPT-2 it leaves o_proj out, on Llama's layout it does not."""
+    from peft.tuners.adaption_prompt.layer import AdaptedAttention
+    from transformers import LlamaConfig
+    from transformers.models.llama.modeling_llama import LlamaAttention
+
+    from minigrad.nn.rotary import rotation
+    from minigrad.peft import LlamaAdapter
+
+    ours = randomize(adapt(make_base("float64", positions="rotary"), LlamaAdapter(length=3))).model.blocks[0].attn
+    config = LlamaConfig(hidden_size=8, num_attention_heads=2, num_key_value_heads=2, head_dim=4, attention_bias=True,
+                         attn_implementation="eager")
+    attn = LlamaAttention(config, layer_idx=0).double().eval()
+    theirs = AdaptedAttention("llama", 3, attn)
+    theirs.adaption_prompt.data = torch.tensor(ours.beside.prompt.numpy()[None], requires_grad=True)
+    gate = 0.7
+    ours.beside.gate.data = np.full(2, gate)
+    theirs.adaption_gate.data = torch.tensor([np.tanh(gate)])
+    ours.o_proj.bias.data = np.zeros(8)             # PEFT sends each summand through o_proj, so a bias would come twice
+    with torch.no_grad():
+        for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
+            getattr(attn, name).weight.copy_(torch.tensor(getattr(ours, name).weight.numpy()))
+            getattr(attn, name).bias.copy_(torch.tensor(getattr(ours, name).bias.numpy()))
+    x = np.random.default_rng(0).normal(size=(2, 5, 8))
+    turn = rotation(np.arange(5), 4, ours.o_proj.weight)
+    cos, sin = (torch.tensor(np.concatenate([t.numpy()] * 2, axis=-1)[None]) for t in turn)
+    mask = torch.full((5, 5), -torch.inf, dtype=torch.float64).triu(1)[None, None]
+    out, *_ = theirs(hidden_states=torch.tensor(x), position_embeddings=(cos, sin), attention_mask=mask)
+    y = ours(mg.tensor(x), None, turn)
+    np.testing.assert_allclose(y.numpy(), out.detach().numpy(), rtol=0, atol=1e-6)      # its softmax is float32
+    (y * y).sum().backward()
+    (out * out).sum().backward()
+    np.testing.assert_allclose(mg.to_numpy(ours.beside.prompt.grad), theirs.adaption_prompt.grad[0].numpy(), atol=1e-5)
+    slope = 1 - np.tanh(gate) ** 2
+    np.testing.assert_allclose(mg.to_numpy(ours.beside.gate.grad).sum(), theirs.adaption_gate.grad.item() * slope, rtol=1e-5)
