@@ -12,6 +12,7 @@ from minigrad.peft.lora import LoRA
 from minigrad.peft.method import Method
 from minigrad.peft.prefix import PrefixTuning
 from minigrad.peft.prompt import PromptTuning
+from minigrad.peft.ptuning import PTuning
 
 MISSING = ("use_dora", "modules_to_save", "rank_pattern", "alpha_pattern", "layers_to_transform", "fan_in_fan_out",
            "lora_bias")                             # options of PEFT's LoRA that change the result and that we lack
@@ -31,6 +32,9 @@ def to_config(method: Method) -> dict:
     if isinstance(method, PromptTuning):
         return {"peft_type": "PROMPT_TUNING", "task_type": "CAUSAL_LM", "num_virtual_tokens": method.length,
                 "prompt_tuning_init": "RANDOM"}
+    if isinstance(method, PTuning) and set(method.template) == {"p"}:       # PEFT has no slots among real tokens
+        return {"peft_type": "P_TUNING", "task_type": "CAUSAL_LM", "num_virtual_tokens": len(method.template),
+                "encoder_reparameterization_type": "MLP", "encoder_hidden_size": 1}
     return {"peft_type": f"MINIGRAD_{method.name.upper()}"}
 
 
@@ -48,10 +52,12 @@ def from_config(config: dict) -> Method:
             return PrefixTuning(length=config["num_virtual_tokens"])
         if kind == "PROMPT_TUNING":
             return PromptTuning(length=config["num_virtual_tokens"])
+        if kind == "P_TUNING":
+            return PTuning(("p",) * config["num_virtual_tokens"])
     except KeyError as error:
         raise ValueError(f"adapter_config.json of type {kind} lacks {error}") from None
-    raise ValueError(f"adapter_config.json has peft_type {kind!r}; of PEFT's types we read LORA, PREFIX_TUNING and "
-                     "PROMPT_TUNING")
+    raise ValueError(f"adapter_config.json has peft_type {kind!r}; of PEFT's types we read LORA, PREFIX_TUNING, "
+                     "PROMPT_TUNING and P_TUNING")
 
 
 def _lora_to(method: LoRA) -> dict:

@@ -38,6 +38,22 @@ def test_p_tunings_encoder_equals_pefts():
         np.testing.assert_allclose(mg.to_numpy(mine.grad), their.grad.numpy(), rtol=1e-5, atol=1e-6)
 
 
+def test_p_tunings_file_goes_both_ways(tmp_path):
+    from minigrad import peft
+    from minigrad.peft import PTuning
+
+    base, ids = make_base("float64"), make_ids()
+    ours = randomize(adapt(base, PTuning(("p",) * 3, hidden=5))).eval()
+    ours.save(tmp_path / "ours")
+    theirs = hf.PeftModel.from_pretrained(gpt2_of(base), str(tmp_path / "ours")).double().eval()
+    out = theirs(input_ids=torch.tensor(ids)).logits[:, -ids.shape[1]:]
+    np.testing.assert_allclose(logits(ours, ids), out.detach().numpy(), rtol=0, atol=1e-6)
+    theirs.save_pretrained(str(tmp_path / "theirs"))
+    again = peft.load(base, tmp_path / "theirs").eval()
+    assert again.method == PTuning(("p",) * 3)
+    np.testing.assert_allclose(logits(again, ids), out.detach().numpy(), rtol=0, atol=1e-6)
+
+
 def test_layer_norm_tuning_equals_pefts():
     from minigrad.peft import LayerNormTuning
 
