@@ -20,6 +20,7 @@ from minigrad.peft.adapter_pfeiffer import AdapterP  # isort: skip
 from minigrad.peft.parallel import ParallelAdapter, ScaledParallelAdapter  # isort: skip
 from minigrad.peft.adapterdrop import AdapterDrop, drop_adapters  # isort: skip
 from minigrad.peft.prefix import PrefixTuning, activations, set_prefix  # isort: skip
+from minigrad.peft.infix import InfixTuning  # isort: skip
 from minigrad.peft.llama_adapter import LlamaAdapter  # isort: skip
 from minigrad.peft.prompt import PromptTuning  # isort: skip
 from minigrad.peft.ptuning import PTuning  # isort: skip
@@ -35,8 +36,8 @@ from minigrad.peft.mixture import forward_rows, generate_rows, mix
 from minigrad.peft.registry import create, methods, register, table
 
 __all__ = ["AdaptedModel", "Adapter", "AdapterDrop", "AdapterL", "AdapterP", "BitFit", "Combined", "FullFineTuning",
-           "IntrinsicDimension", "LayerNormTuning", "LlamaAdapter", "LoRA", "LongLoRA", "Method", "PTuning",
-           "ParallelAdapter", "PreEmbed", "PreLayer", "PrefixTuning", "PromptTuning", "ResidualAdapter", "SAID",
-           "ScaledParallelAdapter", "TopK", "activations", "apply", "clone", "create", "d90", "drop_adapters",
+           "InfixTuning", "IntrinsicDimension", "LayerNormTuning", "LlamaAdapter", "LoRA", "LongLoRA", "Method",
+           "PTuning", "ParallelAdapter", "PreEmbed", "PreLayer", "PrefixTuning", "PromptTuning", "ResidualAdapter",
+           "SAID", "ScaledParallelAdapter", "TopK", "activations", "apply", "clone", "create", "d90", "drop_adapters",
            "fingerprint", "forward_rows", "generate_rows", "load", "methods", "mix", "register", "save", "set_prefix",
            "table"]

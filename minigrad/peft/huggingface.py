@@ -26,7 +26,7 @@ def to_config(method: Method) -> dict:
     """
     if isinstance(method, LoRA):
         return _lora_to(method)
-    if isinstance(method, PrefixTuning):
+    if type(method) is PrefixTuning:                # PEFT has no infix
         return {"peft_type": "PREFIX_TUNING", "task_type": "CAUSAL_LM", "num_virtual_tokens": method.length,
                 "prefix_projection": False}
     if isinstance(method, PromptTuning):

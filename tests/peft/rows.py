@@ -48,6 +48,7 @@ ROWS = [
     Row(PrefixTuning(length=3), start="differs", lr=1e-1),
     Row(PrefixTuning(length=3, positions="keep", init="random"), start="differs", lr=1e-1),
     Row(PrefixTuning(length=2, hidden=5), start="differs"),
+    Row(peft.InfixTuning(length=3, after=3), start="differs", lr=1e-1),
     Row(peft.LlamaAdapter(length=3), lr=1e-1),
     Row(PromptTuning(length=3), start="differs", lr=1e-1),
     Row(PromptTuning(length=2, init="random"), start="differs", lr=1e-1),

@@ -161,3 +161,33 @@ def test_templates_that_do_not_fit_the_model(backend):
         adapt(make_base(), PTuning(("p", 11)))
     with pytest.raises(TypeError, match="PTuning works on a GPT"):
         PTuning().attach(adapt(make_base(), PreEmbed(1, 1)).model, np.random.default_rng(0))
+
+
+# ---- infix ------------------------------------------------------------------------------------------------------------
+
+def test_an_infix_is_the_base_before_it_and_a_prefix_where_everything_is_behind_it(backend):
+    base, ids = make_base("float64"), make_ids()
+    infix, prefix = (randomize(adapt(base, m)) for m in (
+        peft.InfixTuning(length=3), PrefixTuning(length=3, positions="keep")))
+    assert np.array_equal(logits(infix, ids), logits(prefix, ids))
+    late = randomize(adapt(base, peft.InfixTuning(length=3, after=4)))
+    np.testing.assert_allclose(logits(late, ids)[:, :3], logits(base, ids)[:, :3], rtol=0, atol=1e-13)
+    assert not np.allclose(logits(late, ids)[:, 3], logits(base, ids)[:, 3], atol=1e-3)
+
+
+def test_an_infix_finds_each_rows_separator(backend):
+    base, sep = make_base("float64"), 10
+    adapted = randomize(adapt(base, peft.InfixTuning(length=2, separator=sep))).eval()
+    ids = np.array([[1, sep, 4, 5, 6], [1, 2, 4, sep, 10], [1, 2, 4, 5, 6]])
+    got = logits(adapted, ids)
+    for row, after, mine in zip(ids, (2, 4, 99), got, strict=True):
+        alone = randomize(adapt(base, peft.InfixTuning(length=2, after=after)))
+        np.testing.assert_allclose(mine, logits(alone, row[None])[0], rtol=0, atol=1e-13)
+    prompts = [[1, 2, sep], [5, sep], [4, 8, sep]]
+    assert len({tuple(map(tuple, adapted.generate(prompts, 4, use_cache=c))) for c in (True, False)}) == 1
+    with mg.no_grad(), pytest.raises(ValueError, match="meet their separator in the same call"):
+        adapted(ids, cache=adapted.new_cache(3))
+    with pytest.raises(ValueError, match="needs ids"):
+        adapted(None, embeddings=base.token_embedding(ids))
+    with pytest.raises(ValueError, match="positions must be one of 'keep'"):
+        peft.InfixTuning(positions="shift")
