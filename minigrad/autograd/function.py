@@ -24,8 +24,10 @@ import re
 import weakref
 
 from minigrad import backend as _backend
+from minigrad.autograd import state
 from minigrad.autograd.state import _debug, _grad_enabled
 from minigrad.autograd.tensor import Tensor
+from minigrad.backend import formats
 
 _counter = itertools.count()
 
@@ -45,6 +47,8 @@ class Function:
     override = None                                 # set by mg.override
     forward_line = ""                               # set by mg.debug
     owns_gy = False
+    out_format = None                               # the number format of the output and of each input, where it is
+    formats = None                                  # narrower than float32 (set by the hook of precision.py)
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -53,6 +57,9 @@ class Function:
         Function.registry[cls.name] = cls
 
     def __call__(self, *inputs):
+        rounds = False
+        if state.hook is not None:                  # number formats are in use: see precision.py
+            inputs, self.out_format, rounds = state.hook(self, inputs)
         arrays = [x.data if isinstance(x, Tensor) else x for x in inputs]
         self.be = be = _backend.of(*arrays)
         self.xp = be.xp
@@ -65,14 +72,19 @@ class Function:
         self.override = type(self).override         # what runs forward also decides what runs backward
         y = self.forward(*arrays) if self.override is None else self.override.run_forward(self, arrays)
         out = Tensor(be.asarray(y))
+        if rounds:
+            self._round(out)
         first = inputs[0]
         if self.is_view and isinstance(first, Tensor):
-            out._version, out._format = first._version, first._format
+            out._version = first._version
+        out._format = self.out_format
         if self.recording:
             self.number = next(_counter)
             self.edges = [_edge(x) if need else None for x, need in zip(inputs, self.needs, strict=True)]
             self.shapes = [getattr(a, "shape", ()) for a in arrays]
             self.dtypes = [getattr(a, "dtype", None) for a in arrays]
+            if state.hook is not None:
+                self.formats = [x._format if isinstance(x, Tensor) else None for x in inputs]
             self.out_shape, self.out_dtype = out.data.shape, out.data.dtype
             self.watchers = ()
             out._requires_grad, out._fn = True, self
@@ -80,6 +92,14 @@ class Function:
                 _debug.get().recorded(self)
         self._inputs = None
         return out
+
+    def _round(self, out) -> None:
+        """Put the output on its format's grid; backward then uses the rounded values, if it kept the output."""
+        low = self.be.round_to(out.data, formats.get(self.out_format))
+        if any(a is out.data for a in self._saved):
+            out.data[...] = low
+        else:
+            out.data = low
 
     def save(self, *arrays) -> None:
         """Keep arrays for `backward`: an input by reference (its later in-place change is noticed), others by value."""
@@ -135,6 +155,8 @@ class Function:
             gx = unbroadcast(gx, self.shapes[i], self.name, i)
         if gx.dtype != self.dtypes[i]:
             gx = gx.astype(self.dtypes[i])
+        if self.formats is not None and self.formats[i] is not None:
+            gx = self.be.round_to(gx, formats.get(self.formats[i]))
         return gx
 
     def forward(self, *arrays):

@@ -41,3 +41,7 @@ class Version:
 
     def __init__(self):
         self.count, self.parameter = 0, False
+
+
+#: called before each operation once number formats are in use: precision.enter, or None
+hook = None

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 
+from minigrad.backend import formats
+
 SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
 GELU_CUBIC = 0.044715                               # Hendrycks & Gimpel, arXiv 1606.08415
 
@@ -150,6 +152,16 @@ class Backend:
         tail_far = xp.exp(-far * far) / far * (1.0 / math.sqrt(math.pi) - z * _rational(z, _ERF_P, _ERF_Q))
         y = xp.where(a <= 0.46875, near, 1.0 - xp.where(a <= 4.0, tail_mid, tail_far))
         return xp.where(a != a, x, xp.sign(x) * y)
+
+    # ---- number formats (formats.py) ------------------------------------------------------------------------------------
+
+    def round_to(self, x, fmt, saturate=False):
+        """float32 x on the grid of a `formats.Format`: to nearest, from the middle to even; a new array"""
+        return formats.round_to(self.xp, x.astype("float32", copy=False), fmt, saturate)
+
+    def round_stochastically(self, x, fmt, noise):
+        """x rounded up or down at random so that the mean is exact; noise: uniform numbers in [0, 1), x's shape"""
+        return formats.round_stochastically(self.xp, x, fmt, noise)
 
     # ---- normalization ----------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 
+from minigrad.backend import formats
 from minigrad.backend.base import GELU_CUBIC, SQRT_2_OVER_PI, Backend
 
 BLOCK = 65_536                                      # elements: 256 KiB of float32; smaller blocks lose to call overhead
@@ -102,6 +103,37 @@ class NumpyBackend(Backend):
                 db *= q
                 db += s
         return y, d
+
+    # ---- number formats in blocks, without the passes that this block does not need -------------------------------------
+
+    def round_to(self, x, fmt, saturate=False):
+        """The tricks of formats.py in place; a block with NaN, infinity or overflow goes the careful way"""
+        x = np.asarray(x, dtype=np.float32, order="C")
+        y = np.empty_like(x)
+        flat_x, flat_y = x.reshape(-1), y.reshape(-1)
+        for start in range(0, x.size, BLOCK):
+            xb, yb = flat_x[start:start + BLOCK], flat_y[start:start + BLOCK]
+            if fmt.name == "fp32" or not max(xb.max(), -xb.min()) <= fmt.max:
+                with np.errstate(all="ignore"):     # an overflow is a result here, not a mistake
+                    yb[...] = formats.round_to(np, xb, fmt, saturate)
+            elif fmt.exponent_bits == 8:
+                u, r, cut = xb.view(np.uint32), yb.view(np.uint32), 23 - fmt.mantissa_bits
+                np.right_shift(u, cut, out=r)
+                r &= 1
+                r += (1 << (cut - 1)) - 1
+                r += u
+                r &= 0xFFFFFFFF ^ ((1 << cut) - 1)
+            else:
+                magic = xb.view(np.uint32) & 0x7F800000
+                np.maximum(magic, (fmt.emin + 127) << 23, out=magic)
+                magic += ((23 - fmt.mantissa_bits) << 23) | 0x400000
+                magic = magic.view(np.float32)
+                np.add(xb, magic, out=yb)
+                yb -= magic
+                np.copysign(yb, xb, out=yb)
+                if saturate is False and fmt.ieee and yb.max() > fmt.max:
+                    yb[...] = formats.round_to(np, xb, fmt)
+        return y
 
     # ---- layer norm: row sums by einsum, which needs no temporary ---------------------------------------------------
 

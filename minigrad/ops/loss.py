@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from minigrad.autograd import Tensor
+from minigrad.autograd.precision import widened
 from minigrad.backend import host
 from minigrad.ops.elementwise import neg, square, sub, where
 from minigrad.ops.fused import CrossEntropy, log_softmax_naive
@@ -24,7 +25,7 @@ def _reduced(losses: Tensor, counted: int, reduction: str, what: str) -> Tensor:
 
 def _rows(x, targets, ignore_index, what):
     """Scores as (N, C) rows and their checked targets (N,), from PyTorch's layouts (C,), (N, C) and (N, C, …)."""
-    x = floating(x)
+    x = widened(floating(x))
     if x.ndim == 0:
         raise ValueError(f"{what}: the input needs a class dimension; got a number")
     classes = x.shape[0 if x.ndim == 1 else 1]
@@ -80,7 +81,7 @@ def nll_loss(input, target, *, ignore_index: int = -100, reduction: str = "mean"
 
 def mse_loss(input, target, *, reduction: str = "mean") -> Tensor:
     """The squared difference, averaged over all elements."""
-    x, target = as_tensor(input), as_tensor(target)
+    x, target = widened(as_tensor(input)), widened(as_tensor(target))
     if x.shape != target.shape:
         raise ValueError(f"mse_loss: input {tuple(x.shape)} and target {tuple(target.shape)} must have one shape")
     squares = square(sub(x, target))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from minigrad.backend import Backend
+from minigrad.backend.formats import FORMATS
 from minigrad.backend.numpy_backend import BLOCK, NumpyBackend
 
 
@@ -66,6 +67,9 @@ CALLS = {
                    STEP | {"weight_decay": decay, "decoupled": decoupled})
                   for i, (decay, decoupled) in enumerate([(0.0, True), (0.1, True), (0.1, False)])]
     + [((LONG.copy(), LONG[::-1].copy(), LONG * 0.1, LONG**2), STEP | {"weight_decay": 0.01, "decoupled": True})],
+    "round_to": [((LONG * scale, FORMATS[name]), {"saturate": saturate}) for name in FORMATS for saturate in (False, True)
+                 for scale in (1.0, 1e-6, 1e4)] + [((np.array([np.nan, np.inf, -np.inf, -0.0, 1e30]), FORMATS["fp16"]), {}),
+                                                   ((X[:0], FORMATS["bf16"]), {}), ((X.T, FORMATS["bf16"]), {})],
 }
 WRITES = {"adam_step": (0, 2, 3), "masked_softmax": (0,)}   # the arguments that a kernel may write into
 each_call = pytest.mark.parametrize("kernel, args, kwargs", [
@@ -99,7 +103,8 @@ def test_the_fast_kernel_computes_the_plain_one(kernel, args, kwargs, dtype):
     for fast, plain in zip(outputs(FAST, kernel, args, kwargs), expected, strict=True):
         assert (fast is None) == (plain is None)
         if plain is not None:
-            assert fast.shape == plain.shape and fast.dtype == plain.dtype == dtype
+            expected = np.float32 if kernel == "round_to" else dtype                # formats are kept in float32
+            assert fast.shape == plain.shape and fast.dtype == plain.dtype == expected
             np.testing.assert_allclose(fast, plain, **tolerance)
 
 
