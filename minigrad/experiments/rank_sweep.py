@@ -95,7 +95,8 @@ def draw(rows, targets):
         ax.axhspan(full.low, full.high, color=style("full")[0], alpha=0.08, linewidth=0)
     reference_line(ax, full.mean, f"full fine-tuning {percent(full.mean)}", "full", left=True)
     reference_line(ax, base, f"base model {percent(base)}")
-    ax.annotate("LoRA", (ranks[0], summaries[0].mean), xytext=(0, 14), textcoords="offset points", fontsize=9,
+    top = summaries[-1].high if summaries[-1].n > 1 else summaries[-1].mean
+    ax.annotate("LoRA", (ranks[-1], top), xytext=(0, 8), textcoords="offset points", fontsize=9,
                 color=style("lora")[0], ha="center")
     percent_axis(ax)
     ax.set_xlabel(f"rank r (α = {ALPHA_PER_RANK}r; {targets if isinstance(targets, str) else ', '.join(targets)})")
