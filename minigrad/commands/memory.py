@@ -221,8 +221,9 @@ def _gpt3() -> str:
     text = text_table(["model", "stated", "computed", "layers", "width", "heads", "of", "batch", "rate", "fp16", "training",
                        "FLOPs/step", "with attention"], lines)
     remarks = [f"{s.name}: {s.remark}; both are as the paper prints them" for s in mm.GPT3 if s.remark]
-    return (text + "\n\ncomputed: 12·L·d² + 13·L·d + 2·d + (50,257 + 2,048)·d · batch in tokens · training: 16 bytes per "
-            "parameter\nFLOPs/step: 6 per parameter and token · with attention: and 12·L·2,048·d per token\n" + "\n".join(remarks))
+    notes = ["computed: 12·L·d² + 13·L·d + 2·d + (50,257 + 2,048)·d · batch in tokens · training: 16 bytes per parameter",
+             "FLOPs/step: 6 per parameter and token · with attention: and 12·L·2,048·d per token", *remarks]
+    return text + "\n\n" + "\n".join(notes)
 
 
 def _kv() -> str:

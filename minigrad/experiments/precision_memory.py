@@ -9,7 +9,7 @@ from minigrad.training.activation_model import activation_bytes
 from minigrad.training.memory_model import IN_PLACE, model_states
 
 NAME = "precision_memory"
-METHODS = ("full", "topk", "bitfit", "layernorm", "adapter", "prefix", "prompt", "lora")     # those with a formula for all parts
+METHODS = ("full", "topk", "bitfit", "layernorm", "adapter", "prefix", "prompt", "lora")   # all have formulas
 PARTS = ("weights", "activations", "gradients", "optimizer")
 COLUMNS = ("method", "trainable", "percent", *(f"{part}_{kind}" for part in PARTS for kind in ("measured", "theory")))
 # gray and hatching per part: told apart without color
@@ -77,6 +77,6 @@ def draw(rows, shape):
     ax.set_ylabel("method, trained parameters", fontsize=9)
     ax.legend(fontsize=8, frameon=False, loc="lower center", bbox_to_anchor=(0.45, 1.0), ncols=4)
     alt = (f"Bytes held by one training step on {shape[0]} times {shape[1]} tokens, per method, as two stacked bars (measured "
-           "on the engine, and closed form) of weights, activations, gradients and optimizer state. " + "; ".join(reversed(said))
-           + ".")
+           "on the engine, and closed form) of weights, activations, gradients and optimizer state. "
+           + "; ".join(reversed(said)) + ".")
     return figure, alt

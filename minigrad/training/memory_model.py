@@ -44,7 +44,7 @@ _ALL = (
     Scheme("fp32-adam", 4, 4, 8, "float32 everywhere: what this engine holds; the two moments m and v"),
     Scheme("mixed", 2, 2, 12, "16-bit weights and gradients, float32 master + m + v: K = 12 of ZeRO (1910.02054)"),
     Scheme("autocast", 4, 4, 8, "float32 leaves under autocast; the 16-bit copies live only inside a step", transient=2),
-    Scheme("16bit", 2, 2, 8, "16-bit weights and gradients, float32 m + v, no master copy (as QLoRA's paper counts, 2305.14314)"),
+    Scheme("16bit", 2, 2, 8, "16-bit weights and gradients, float32 m + v, no master copy (QLoRA's count, 2305.14314)"),
     Scheme("bf16", 2, 2, 4, "bfloat16 for everything, the moments included"),
     Scheme("bf16-kahan", 2, 2, 6, "the same and a bfloat16 compensation term, which keeps what rounding loses"),
     Scheme("adam8bit", 4, 4, 2 + 8 / 256, "float32 weights and gradients; 8-bit m + v, one float32 scale per 256 of each"),
