@@ -64,6 +64,7 @@ class PrefixTuning(Method):
     leaves them at 0, 1, ….
     init: "activations" takes the keys and values the frozen model computes for random tokens, "random" N(0, 0.02²).
     Count: 2·L·P·D, or with hidden P·D + (D·m + m) + L·(2D·m + 2D).
+    With hidden=None this is also P-tuning v2 (arXiv 2110.07602).
     Starts at the base: no; even zero keys draw attention (e⁰ = 1). Mergeable: no. Paper: arXiv 2101.00190.
 
     >>> import minigrad as mg

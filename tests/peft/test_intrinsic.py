@@ -100,13 +100,18 @@ def classifier(*sizes):
     return nn.Sequential(*[m for layer in layers for m in (layer, nn.ReLU())][:-1])
 
 
-def accuracy(method, x, labels, lr):
-    adapted = peft.apply(classifier(16, 24, 4), method)
+def fit(model, method, x, labels, lr):
+    adapted = peft.apply(model, method)
     optimizer = mg.optim.AdamW(adapted.param_groups(lr), lr=lr, weight_decay=0.0)
     for _ in range(150):
         adapted.zero_grad()
         F.cross_entropy(adapted(mg.tensor(x)), labels).backward()
         optimizer.step()
+    return adapted
+
+
+def accuracy(method, x, labels, lr, model=None):
+    adapted = fit(classifier(16, 24, 4) if model is None else model, method, x, labels, lr)
     with mg.no_grad():
         return float((adapted(mg.tensor(x)).numpy().argmax(axis=1) == labels).mean())
 
@@ -133,6 +138,19 @@ def test_a_task_of_few_directions_has_a_small_intrinsic_dimension(projection):
     found = d90(score, full, [1, 4, 16, 64])
     assert full > 0.95 and 4 <= found <= 64, (full, scores)     # of 508 parameters
     assert scores[1] < 0.9 * full
+
+
+def test_a_pretrained_start_needs_fewer_directions_than_a_random_one():
+    rng = np.random.default_rng(0)
+    centers, which = 1.5 * rng.normal(size=(8, 16)), rng.integers(0, 8, 300)
+    x = (centers[which] + rng.normal(size=(300, 16))).astype(np.float32)
+    known = rng.permutation(8)[which] % 4                       # eight clusters in four classes
+    asked = np.where(which == 0, (known + 1) % 4, known)        # one cluster changes its class
+    blank = classifier(16, 24, 4)
+    taught = fit(blank, FullFineTuning(), x, known, 1e-2).merge_and_unload()
+    found = [d90(lambda d, start=start: accuracy(IntrinsicDimension(d), x, asked, 1e-1, start),
+                 accuracy(FullFineTuning(), x, asked, 1e-2, start), [4, 8, 16, 32, 64]) for start in (taught, blank)]
+    assert found[0] <= 8 and found[1] >= 16, found
 
 
 def test_the_search():
