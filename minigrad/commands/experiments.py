@@ -6,6 +6,25 @@ from minigrad.commands import common
 FULL = {"examples": 4000, "seeds": 5, "words": 2000}                # what --full stands for
 DEFAULT = {"examples": 2000, "seeds": 3, "words": 1000}
 
+# name: (help, description, default number of seeds; 0: nothing in it is drawn at random)
+PRECISION = {
+    "precision-gradients": ("how small gradients are, and what float16 loses",
+                            "Histogram of one step's gradients in powers of two, and the share that float16 flushes to 0 "
+                            "against the loss scale, for the base model, trained and untrained. Half a minute.", 3),
+    "precision-training": ("float32, float16, loss scaling and bfloat16: training curves",
+                           "Train a small transformer in each format, plainly and with a loss so small that float16 loses most "
+                           "gradients, and follow the loss scale. About 2 minutes.", 3),
+    "precision-updates": ("a thousand small updates, in every format",
+                          "Lower a weight of 1 by 0.0001 a thousand times: nearest rounding, master weights, Kahan summation, "
+                          "stochastic rounding. Seconds.", 5),
+    "precision-matmul": ("the error of a matrix product against its length",
+                         "Products of narrow numbers summed in float32, and with every step rounded. Seconds.", 5),
+    "precision-adam": ("Adam's eps and beta2 in narrow formats",
+                       "Where float16 makes eps 0 and bfloat16 makes beta2 1, and what Adam does then. Seconds.", 5),
+    "precision-memory": ("memory of a step of each method, measured and calculated",
+                         "Weights, activations, gradients, optimizer state of one step beside their closed forms. Seconds.", 0),
+}
+
 
 def add(commands) -> None:
     """Register the commands."""
@@ -60,6 +79,17 @@ def add(commands) -> None:
     _add_size(g)
     _add_running(g, "runs/lr-grid")
     g.set_defaults(run=lr_grid)
+
+    for name, (help, description, seeds) in PRECISION.items():
+        files = f" Writes {name.replace('-', '_')}.csv, .png and .json to --out."
+        g = others.add_parser(name, help=help, description=description + files)
+        if seeds:
+            g.add_argument("--seeds", type=common.whole(1), default=seeds, metavar="N", help=f"seeds 0 … N−1; default {seeds}")
+        g.add_argument("--out", default="runs/precision", metavar="DIR", help="default runs/precision")
+        if name in ("precision-gradients", "precision-memory"):
+            common.add_base(g)
+        common.add_machine(g, threads=1)
+        g.set_defaults(run=precision)
 
     g = others.add_parser(
         "gpu-report", help="everything that only a GPU can show: a dated record",
@@ -173,4 +203,19 @@ def both_backends(args) -> int:
     from minigrad.experiments.both_backends import both_backends as demo
 
     demo(steps=args.steps, say=common.say)
+    return 0
+
+
+def precision(args) -> int:
+    """One of the experiments on number formats and memory."""
+    import importlib
+
+    common.set_up_machine(args)
+    name = args.experiment.replace("-", "_")
+    options = {"seeds": range(args.seeds)} if hasattr(args, "seeds") else {}
+    if hasattr(args, "base"):
+        common.load_base(args)                      # so that a mistake there is told before anything starts
+        options["base"] = args.base
+    experiment = getattr(importlib.import_module(f"minigrad.experiments.{name}"), name)
+    experiment(out=args.out, say=common.say, command=common.command_line(), **options)
     return 0

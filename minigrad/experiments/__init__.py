@@ -7,6 +7,7 @@
     measure.py      time of a step and of a reading · tradeoff.py   accuracy against trained parameters
     bench.py        a training step here and in PyTorch · torch_twin.py   our GPT in PyTorch
     gpu_report.py   what only a GPU can show (checks in gpu_checks.py) · both_backends.py   one cell, two backends
+    precision_*.py  number formats and memory: gradients, training, updates, matmul, adam, memory; a figure each
 """
 from minigrad.experiments.compare import compare
 from minigrad.experiments.lr_grid import lr_grid
