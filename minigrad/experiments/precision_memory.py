@@ -68,7 +68,7 @@ def draw(rows, shape):
             note = "" if kind == "measured" or row["activations_theory"] is not None else "  (no formula for activations)"
             ax.annotate(f"{kind} {start:.2f} MB{note}", (start, place + shift), xytext=(4, 0), textcoords="offset points",
                         fontsize=7.5, va="center")
-        said.append(f"{row['method']} trains {row['percent']:.2g} percent of the parameters and holds "
+        said.append(f"{row['method']} trains {row['percent']:.1f} percent of the parameters and holds "
                     f"{sum(row[f'{p}_measured'] for p in PARTS) / 1e6:.2f} MB, of them activations "
                     f"{row['activations_measured'] / 1e6:.2f}")
     ax.set_yticks(range(len(rows)), [f"{row['method']}\n{row['trainable']:,}" for row in reversed(rows)], fontsize=9)
