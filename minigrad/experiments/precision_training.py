@@ -186,11 +186,12 @@ def draw(rows, shares, settings):
         title = "plain" if setting.power == 0 else f"loss × 2{power}, Adam's ε too"
         top.set_title(f"{title}: {share:.1f} % of gradients underflow at step 1", loc="left", fontsize=10)
         top.set_xlim(0, setting.steps * 1.32)
+        top.margins(y=0.1)
         bottom.set_xlabel("training step")
         bottom.yaxis.get_major_locator().set_params(integer=True)
         spread_labels(top, points)
     panels[0][0].set_ylabel("loss, nats per symbol\n(mean of 20 steps)")
-    panels[1][0].set_ylabel("log₂ of the loss scale\n(fp16 scaled)")
+    panels[1][0].set_ylabel(f"log₂ of fp16's loss scale\n(doubled after {settings[0].growth_interval} good steps)")
     alt = ("Training loss of a small transformer in float32, float16 without scaling, float16 with dynamic loss scaling and "
            "bfloat16, mean and single seeds, smoothed over 20 steps; below, the loss scale with crosses where a step was "
            "skipped. Left the plain configuration, right one whose loss is multiplied by a small power of two. "
