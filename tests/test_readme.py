@@ -1,0 +1,53 @@
+"""The README keeps its word: its code runs, its commands and files exist, its numbers are those of the CSVs."""
+from __future__ import annotations
+
+import csv
+import pathlib
+import re
+import shlex
+
+import pytest
+
+from minigrad import cli
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.S)
+
+
+def blocks(language):
+    return [text for kind, text in BLOCKS if kind == language]
+
+
+@pytest.mark.parametrize("code", blocks("python"), ids=lambda code: code.split("\n")[0])
+def test_python_runs(code, capsys):
+    exec(compile(code, "README.md", "exec"), {})
+    if "training.fit" in code:
+        said = capsys.readouterr().out
+        assert "trainable params: 16,384" in said and 0.0 < float(said.split()[-1]) < 1.0
+
+
+def test_commands_exist():
+    lines = [line for block in blocks("bash") for line in block.splitlines()] + re.findall(r"`(minigrad [^`]+)`", README)
+    commands = [shlex.split(part) for line in lines for part in line.split("&&") if "minigrad " in part + " "]
+    named = {words[1] for words in (c[next(i for i, w in enumerate(c) if w.endswith("minigrad")):] for c in commands
+                                    if any(w.endswith("minigrad") for w in c)) if len(words) > 1}
+    assert {"compare", "finetune", "generate"} <= named
+    for name in named - {"--help"}:
+        assert cli.main([name, "--help"]) == 0, name
+
+
+def test_files_exist():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_the_table_is_the_csvs():
+    """Every row of the results table: parameters and mean accuracy as in figures/compare.csv."""
+    rows = list(csv.DictReader((ROOT / "figures/compare.csv").read_text().splitlines()))
+    found = re.findall(r"^\| `(\w+)` \|[^|]*\| ([\d,]+) \| ([\d.]+) ± ([\d.]+) \|", README, flags=re.M)
+    assert {name for name, *_ in found} == {row["method"] for row in rows}
+    for name, trained, mean, _ in found:
+        mine = [row for row in rows if row["method"] == name]
+        assert int(trained.replace(",", "")) == int(mine[0]["trainable"])
+        assert float(mean) == pytest.approx(100 * sum(float(row["acc"]) for row in mine) / len(mine), abs=0.051)
