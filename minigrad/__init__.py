@@ -24,7 +24,8 @@ from minigrad.ops import (abs, add, amax, amin, arange, argmax, cat, chunk, clam
 
 __version__ = "0.1.0"
 
-_ROOMS = ("backend", "autograd", "ops", "nn", "optim", "amp", "models", "peft", "tasks", "pretrained", "training", "experiments")
+_ROOMS = ("backend", "autograd", "ops", "nn", "optim", "amp", "models", "peft", "tasks", "pretrained", "training",
+          "experiments")
 
 
 def __getattr__(name):
