@@ -6,16 +6,19 @@ from dataclasses import dataclass, field
 
 from minigrad.autograd.backward import _reachable
 from minigrad.autograd.tensor import Tensor
+from minigrad.backend import formats
 
 
 @dataclass
 class GraphStats:
     """nodes: operations in the graph · saved_bytes: memory they keep, once per buffer, parameters excluded ·
-    by_op: {operation: (nodes, bytes)}, a shared buffer counted where it was saved first."""
+    by_op: {operation: (nodes, bytes)}, a shared buffer counted where it was saved first · logical_bytes: what the saved
+    numbers would take in their formats; emulating a format does not shrink arrays, so saved_bytes stays."""
 
     nodes: int = 0
     saved_bytes: int = 0
     by_op: dict[str, tuple[int, int]] = field(default_factory=dict)
+    logical_bytes: int = 0
 
 
 def graph_stats(result: Tensor) -> GraphStats:
@@ -32,7 +35,7 @@ def graph_stats(result: Tensor) -> GraphStats:
     if result._fn is None:
         return GraphStats()
     functions, _ = _reachable(result._fn)
-    seen, nodes, sizes = set(), Counter(), Counter()
+    seen, nodes, sizes, logical = set(), Counter(), Counter(), 0.0
     for fn in reversed(functions):
         nodes[fn.name] += 1
         for a, source in zip(fn._saved, fn._sources, strict=True):
@@ -42,4 +45,7 @@ def graph_stats(result: Tensor) -> GraphStats:
             if id(buffer) not in seen:
                 seen.add(id(buffer))
                 sizes[fn.name] += buffer.nbytes
-    return GraphStats(sum(nodes.values()), sum(sizes.values()), {name: (nodes[name], sizes[name]) for name in nodes})
+                low = fn.out_format if a.dtype.name == "float32" else None      # an operation saves what it computes in
+                logical += buffer.nbytes * (1.0 if low is None else formats.get(low).bits / 32)
+    by_op = {name: (nodes[name], sizes[name]) for name in nodes}
+    return GraphStats(sum(nodes.values()), sum(sizes.values()), by_op, round(logical))

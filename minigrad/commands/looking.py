@@ -25,7 +25,8 @@ def add(commands) -> None:
     p.add_argument("--tokens", type=common.whole(1), default=64, metavar="N", help="per sequence; default 64")
     p.add_argument("--rounds", type=common.whole(1), default=20, metavar="N", help="default 20")
     p.add_argument("--threads", type=common.whole(1), default=1, metavar="N", help="for both; default 1")
-    p.add_argument("--out", metavar="DIR", help="write bench.json there")
+    p.add_argument("--formats", action="store_true", help="time emulated number formats instead: rounding, and a step")
+    p.add_argument("--out", metavar="DIR", help="write bench.json (bench_formats.json) there")
     p.set_defaults(run=bench)
 
 
@@ -67,12 +68,14 @@ def info(args) -> int:
 
 def bench(args) -> int:
     """Time a step."""
-    from minigrad.experiments.bench import bench as experiment
+    from minigrad.experiments.bench import bench as step
+    from minigrad.experiments.bench_formats import bench_formats
     from minigrad.pretrained import write_json
 
+    experiment, name = (bench_formats, "bench_formats") if args.formats else (step, "bench")
     result = experiment(batch_size=args.batch_size, tokens=args.tokens, rounds=args.rounds, threads=args.threads,
                         say=common.say)
     if args.out:
-        path = write_json(f"{args.out}/bench.json", {"command": common.command_line(), **result})
+        path = write_json(f"{args.out}/{name}.json", {"command": common.command_line(), **result})
         common.say(f"wrote {path}")
     return 0

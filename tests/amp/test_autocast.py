@@ -112,6 +112,15 @@ def test_the_gpt_under_autocast_is_pytorchs(backend, format, torch_type, eps):
             assert np.linalg.norm(a - b) < 8 * eps * np.linalg.norm(b), name
 
 
+def test_logical_and_physical_bytes(backend):
+    x, w = mg.ones(4, 8), mg.ones(8, 8, requires_grad=True)
+    plain = mg.graph_stats(mg.linear(x, w))
+    with mg.amp.autocast("bf16"):
+        low = mg.graph_stats(mg.linear(x, w))
+    assert plain.logical_bytes == plain.saved_bytes == 4 * 8 * 4
+    assert low.logical_bytes == low.saved_bytes / 2 and low.saved_bytes >= plain.saved_bytes
+
+
 @pytest.mark.parametrize("call, says", [
     (lambda: mg.amp.autocast("fp12"), "unknown number format"),
     (lambda: mg.amp.autocast("fp32"), "would change nothing"),
