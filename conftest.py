@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import pathlib
 
 # Small products: a second thread costs more than it gives. Before NumPy or PyTorch is imported, because that is when
 # they look.
@@ -41,6 +42,14 @@ def pytest_configure(config):
     missing = [name for name in ORACLES if importlib.util.find_spec(name) is None]
     if missing and required():
         raise pytest.UsageError(f"MINIGRAD_REQUIRE_ORACLE is set, but {', '.join(missing)} cannot be imported")
+
+
+def pytest_ignore_collect(collection_path):
+    """What the tests share (tables, helpers, PyTorch twins) holds no examples to run; some of it needs an oracle."""
+    path = collection_path
+    if path.suffix == ".py" and "tests" in path.relative_to(pathlib.Path(__file__).parent).parts[:1]:
+        return True if not path.name.startswith("test_") else None
+    return None
 
 
 def pytest_report_header(config):
