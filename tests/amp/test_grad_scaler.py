@@ -102,3 +102,22 @@ def test_misuse_is_refused_as_pytorch_does():
             mg.amp.GradScaler(**options)
     with pytest.raises(TypeError, match="floating-point"):
         mg.amp.GradScaler().scale(mg.tensor([1]))
+
+
+def test_an_accumulation_window_unscales_once():
+    """Three backward passes, one unscale_ and step: the same weight as with the sum of the losses in one."""
+    ends = []
+    for pieces in (1, 3):
+        w = mg.tensor([1.0, 2.0], requires_grad=True)
+        optimizer, scaler = mg.optim.SGD([w], lr=0.1), mg.amp.GradScaler(init_scale=2.0 ** 10)
+        for _ in range(2):
+            for _ in range(pieces):
+                scaler.scale((w * w).sum() * (1.0 / pieces)).backward()
+            scaler.unscale_(optimizer)
+            mg.optim.clip_grad_norm_([w], 1.0)
+            scaler.step(optimizer)
+            scaler.update()
+            optimizer.zero_grad()
+        ends.append(w.numpy())
+    np.testing.assert_allclose(ends[0], ends[1], rtol=1e-6)
+    assert ends[0][1] < 2.0
