@@ -47,7 +47,7 @@ def test_a_prefix_is_a_parallel_gated_change_of_each_head(backend):
     (ParallelAdapter(3), "blocks.0.mlp", lambda h, x, ad: h + ad(F.relu, x)),
     (ParallelAdapter(3, where="attn"), "blocks.0.attn", lambda h, x, ad: h + ad(F.relu, x)),
     (ScaledParallelAdapter(3), "blocks.1.mlp", lambda h, x, ad: h + 4.0 * ad(F.relu, x)),
-], ids=str)
+], ids=lambda value: "form" if callable(value) else str(value))
 def test_adapters_are_their_formulas(method, path, form, backend):
     layer, x = layer_of(method, path), random(2, 5, 8)
     a = layer.adapter
