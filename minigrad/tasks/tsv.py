@@ -57,6 +57,9 @@ class TsvTask(Task):
         except UnicodeDecodeError as error:
             line = self.path.read_bytes()[:error.start].count(b"\n") + 1
             raise self._error(line, "this is not UTF-8 text; save the file as UTF-8") from None
+        except FileNotFoundError:
+            raise FileNotFoundError(f"no such task file: {self.path}. A task is a name (accent, pronounce, rhyme) or a .tsv "
+                                    "file with the rows word<TAB>symbols") from None
         columns, rows, seen = None, [], {}
         for number, text in enumerate(lines, start=1):
             if not text.strip() or text.startswith("#"):
