@@ -47,8 +47,9 @@ class autocast:
 
     def __enter__(self):
         precision.switch_on()
-        self._token = precision._autocast.set(precision.Autocast(self.format, self.classes) if self.enabled else None)
+        region = precision.Autocast(self.format, self.classes) if self.enabled else None
+        self._tokens = [*getattr(self, "_tokens", []), precision._autocast.set(region)]
         return self
 
     def __exit__(self, *error):
-        precision._autocast.reset(self._token)
+        precision._autocast.reset(self._tokens.pop())

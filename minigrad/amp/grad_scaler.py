@@ -152,7 +152,8 @@ class GradScaler:
             return None
         be = _backend.of(*(p.grad for p in params))
         finite = be.xp.stack([be.asarray(be.xp.isfinite(p.grad).all()) for p in params]).all()
-        inverse = host.np.float32(1.0 / self._scale)
+        with host.np.errstate(all="ignore"):        # after very many skipped steps S itself underflows
+            inverse = (1.0 / host.np.float64(self._scale)).astype(host.np.float32)
         with be.quiet():
             for p in params:
                 p.grad = p.grad * inverse

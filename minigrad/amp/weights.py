@@ -31,12 +31,9 @@ class LowPrecisionWeights:
             raise ValueError(f"keep must be one of {', '.join(KEEPING)}; got {keep!r}")
         self.optimizer, self.format, self.keep = optimizer, formats.get(format), keep
         self._kept = {}                             # id of the parameter -> the float32 master, or what was cut off
+        self._last = {}                             # id of the parameter -> its values after the last step
         for p in self._params():
-            if keep == "master":
-                self._kept[id(p)] = p.data.copy()
-            elif keep == "kahan":
-                self._kept[id(p)] = _backend.of(p.data).xp.zeros_like(p.data)
-            self._set(p, self._rounded(p.data))
+            self._begin(p)
 
     @property
     def param_groups(self) -> list[dict]:
@@ -49,6 +46,9 @@ class LowPrecisionWeights:
 
     def step(self) -> None:
         """One step of the optimizer, then back onto the grid."""
+        for p in self._params():
+            if id(p) not in self._last or bool((self._last[id(p)] != p.data).any()):
+                self._begin(p)                      # unfrozen, or given other values, since the last step
         before = {id(p): p.data.copy() for p in self._params()}
         if self.keep == "master":
             for p in self._params():
@@ -66,6 +66,16 @@ class LowPrecisionWeights:
                 self._set(p, round_to(new, self.format.name, rounding="stochastic"))
             else:
                 self._set(p, self._rounded(new))
+            self._last[id(p)] = p.data.copy()
+
+    def _begin(self, p) -> None:
+        """Take a parameter's present values as the start."""
+        if self.keep == "master":
+            self._kept[id(p)] = p.data.copy()
+        elif self.keep == "kahan":
+            self._kept[id(p)] = _backend.of(p.data).xp.zeros_like(p.data)
+        self._set(p, self._rounded(p.data))
+        self._last[id(p)] = p.data.copy()
 
     def _params(self):
         return [p for group in self.optimizer.param_groups for p in group["params"] if p.requires_grad]

@@ -36,7 +36,8 @@ class Autocast:
         if not (x.is_leaf and x.requires_grad and is_grad_enabled()):
             return to_format(x, self.format)
         found = self.cache.get(id(x))
-        if found is None or found[1] is not x.data or found[2] != x._version.count:
+        used_up = found is not None and found[3]._fn is not None and found[3]._fn.released     # by a backward pass
+        if found is None or used_up or found[1] is not x.data or found[2] != x._version.count:
             found = self.cache[id(x)] = (x, x.data, x._version.count, to_format(x, self.format))
         return found[3]
 

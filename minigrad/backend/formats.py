@@ -83,7 +83,10 @@ def round_to(xp, x, fmt: Format, saturate: bool = False):
     if fmt.name == "fp32":
         return x.copy()
     if fmt.exponent_bits == 8:
-        return _carry(xp, x, 23 - fmt.mantissa_bits)
+        y = _carry(xp, x, 23 - fmt.mantissa_bits)
+        if saturate:
+            y = xp.where(xp.abs(y) > fmt.max, xp.copysign(xp.where(x == x, fmt.max, x), x), y).astype("float32")
+        return y
     return _magic(xp, x, fmt, saturate)
 
 

@@ -123,6 +123,8 @@ class NumpyBackend(Backend):
                 r += (1 << (cut - 1)) - 1
                 r += u
                 r &= 0xFFFFFFFF ^ ((1 << cut) - 1)
+                if saturate:
+                    np.clip(yb, -fmt.max, fmt.max, out=yb)
             else:
                 magic = xb.view(np.uint32) & 0x7F800000
                 np.maximum(magic, (fmt.emin + 127) << 23, out=magic)

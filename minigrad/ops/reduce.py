@@ -26,7 +26,8 @@ class _Reduce(Function):
     options = ("dim", "keepdim")
 
     def __init__(self, dim=None, keepdim=False):
-        self.dim, self.keepdim = tuple(dim) if isinstance(dim, list) else dim, keepdim
+        dim = tuple(dim) if isinstance(dim, list) else dim
+        self.dim, self.keepdim = None if dim == () else dim, keepdim        # as in PyTorch: no dims named, all are meant
 
     def spread(self, a):
         """A reduced array, at its input's shape."""

@@ -117,8 +117,8 @@ class Optimizer:
                 if p.shape != slot.view.shape:
                     raise ValueError(f"parameter {slot.name} had shape {tuple(slot.view.shape)} and now has "
                                      f"{tuple(p.shape)}: make a new optimizer for it")
-                if p.data.dtype != slot.view.dtype or type(p.data) is not type(slot.view):
-                    return False                    # converted, or moved to another backend
+                # replaced, converted or moved; somebody may still hold the old view, or p.data may be another's view
+                return False                        # (two weights swapped), so a new buffer is laid out
         return True
 
     def _rebuild(self, i: int) -> None:

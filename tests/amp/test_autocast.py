@@ -169,3 +169,36 @@ def test_the_tensorcore_model_is_pytorchs_product(format, torch_type):
     kind = getattr(torch, torch_type)
     expected = (torch.tensor(a).to(kind) @ torch.tensor(b).to(kind)).float().numpy()
     assert (mg.amp.matmul(a, b, format) == expected).mean() >= 0.98
+
+
+def test_two_backward_passes_in_one_region_and_one_region_twice(backend):
+    w, x = mg.ones(2, 3, requires_grad=True), mg.ones(1, 3)
+    with mg.amp.autocast("bf16"):
+        mg.linear(x, w).sum().backward()
+        mg.linear(x, w).sum().backward()
+    assert host(w.grad).tolist() == [[2.0] * 3] * 2
+    region = mg.amp.autocast("bf16")
+    with region, region:
+        assert mg.linear(x, w).format == "bf16"
+    assert mg.linear(x, w).format == "fp32"
+
+
+def test_saturation_and_swapped_masters():
+    assert mg.amp.round_to(np.float32([3.4e38, -3.4e38]), "bf16", overflow="saturate").tolist() == [
+        mg.amp.finfo("bf16").max, -mg.amp.finfo("bf16").max]
+    w = mg.tensor([1.0], requires_grad=True)
+    optimizer = mg.amp.LowPrecisionWeights(mg.optim.SGD([w], lr=0.0), "bf16", keep="master")
+    w.data = mg.tensor([5.0]).data
+    w.grad = mg.ones(1).data
+    optimizer.step()
+    assert w.item() == 5.0
+
+
+def test_a_scaler_survives_any_number_of_skipped_steps():
+    w = mg.tensor([1.0], requires_grad=True)
+    optimizer, scaler = mg.optim.SGD([w], lr=0.1), mg.amp.GradScaler()
+    for _ in range(300):
+        w.grad = mg.full(1, float("nan")).data
+        scaler.step(optimizer)
+        scaler.update()
+    assert scaler.get_scale() == 0.0 and w.item() == 1.0

@@ -297,3 +297,26 @@ def test_a_schedule_continues_from_its_state(backend):
 def test_printing(net):
     text = repr(AdamW([{"params": net.parameters(), "name": "all"}]))
     assert text.startswith("AdamW(\n  all: 4 tensors, 26 numbers, lr=0.001")
+
+
+@pytest.mark.parametrize("kind", [mg.optim.SGD, mg.optim.AdamW])
+def test_weights_that_change_places_keep_their_values(backend, kind):
+    """Two weights swap arrays, and an old array comes back: nobody's values are overwritten on the way."""
+    a, b = mg.tensor([1.0, 2.0], requires_grad=True), mg.tensor([3.0, 4.0], requires_grad=True)
+    optimizer = kind([a, b], lr=0.0)
+
+    def step():
+        for p in (a, b):
+            p.grad = mg.zeros(2).data
+        optimizer.step()
+
+    step()
+    a.data, b.data = b.data, a.data
+    step()
+    assert (a.tolist(), b.tolist()) == ([3.0, 4.0], [1.0, 2.0])
+    kept = a.data
+    a.data = mg.tensor([9.0, 9.0]).data
+    step()
+    a.data = kept
+    step()
+    assert a.tolist() == [3.0, 4.0]
