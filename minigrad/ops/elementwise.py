@@ -372,7 +372,8 @@ def clamp(x, min=None, max=None):
     """x limited to min … max (numbers; at least one). The gradient is 0 outside, and passes on the borders."""
     if min is None and max is None:
         raise ValueError("clamp: give min=, max= or both")
-    return Clamp(min, max)(as_tensor(x))
+    x = floating(x) if isinstance(min, float) or isinstance(max, float) else as_tensor(x)
+    return Clamp(min, max)(x)
 
 
 def _unary(kind, doc):

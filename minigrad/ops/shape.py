@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from minigrad.autograd import Function, Tensor
-from minigrad.ops.promote import as_tensor
+from minigrad.ops.promote import as_tensor, x_to
 
 
 class Reshape(Function):
@@ -258,6 +258,10 @@ def cat(tensors, dim: int = 0) -> Tensor:
     tensors = [as_tensor(t) for t in tensors]
     if not tensors:
         raise ValueError("cat: give at least one tensor")
+    if any(t.dtype != tensors[0].dtype for t in tensors):
+        floats = [t.dtype for t in tensors if t.dtype.kind == "f"]
+        if floats:                                  # integers adopt the float dtype they meet, as in arithmetic
+            tensors = [x_to(t, max(floats, key=lambda dtype: dtype.itemsize)) for t in tensors]
     dim = _dim(dim, tensors[0].ndim)
     rest = [(*t.shape[:dim], *t.shape[dim + 1:]) for t in tensors]
     if any(r != rest[0] for r in rest):

@@ -193,6 +193,8 @@ class Optimizer:
             entry = state[slot.name]
             if set(entry) != wanted:
                 yield f"{slot.name}: has {', '.join(sorted(entry))}; needed are {', '.join(sorted(wanted))}"
+            if not isinstance(entry.get("step", 0), int | host.np.integer):
+                yield f"{slot.name}: step must be a whole number; got {entry['step']!r}"
             for key, value in entry.items():
                 shape, wanted_shape = host.np.shape(value), tuple(slot.param.shape)
                 if key != "step" and shape != wanted_shape:

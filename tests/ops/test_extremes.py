@@ -238,3 +238,10 @@ def test_operands_of_two_backends_are_named(backend):
                  lambda: a == b, lambda: b[a > 0], lambda: a.requires_grad_().exp().backward(b)):
         with pytest.raises(TypeError, match="(?s)numpy.*strict|strict.*numpy|two backends"):
             call()
+
+
+def test_integers_adopt_the_float_they_meet_when_joined_or_limited(backend):
+    ints, floats = mg.tensor([1, 2]), mg.tensor([0.5])
+    assert mg.cat([ints, floats]).dtype.name == "float32" and ints.clamp(0.5).dtype.name == "float32"
+    assert mg.cat([ints, ints]).dtype.name == "int64" and ints.clamp(1).dtype.name == "int64"
+    assert mg.ones(2, 3).sum(dim=()).shape == ()
