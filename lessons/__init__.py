@@ -1,0 +1,1 @@
+"""The lessons: one folder each, with the exercises, their checks, and the wrong answers on which the checks are tested."""
