@@ -53,12 +53,22 @@ def pytest_ignore_collect(collection_path):
 
 
 def pytest_report_header(config):
+    if _only_lessons(config):
+        return None
     return [f"minigrad backends: {', '.join(config.minigrad_backends)}"
             + ("" if "cupy" in config.minigrad_backends else f" (cupy skipped: {config.minigrad_cupy})"),
             "oracles: " + ", ".join(f"{name} {'yes' if importlib.util.find_spec(name) else 'MISSING'}" for name in ORACLES)]
 
 
+def _only_lessons(config) -> bool:
+    """Whether this run checks exercises, which have no use for a list of backends."""
+    return bool(config.args) and all(pathlib.Path(a.split("::")[0]).resolve().is_relative_to(config.rootpath / "lessons")
+                                     for a in config.args)
+
+
 def pytest_terminal_summary(terminalreporter, config):
+    if _only_lessons(config):
+        return
     terminalreporter.write_line(f"ran on backends: {', '.join(config.minigrad_backends)}; cupy: {config.minigrad_cupy}")
 
 

@@ -11,10 +11,10 @@ import sys
 import textwrap
 
 from minigrad import __version__
-from minigrad.commands import adapters, experiments, looking, memory, pretrain
+from minigrad.commands import adapters, experiments, lessons, looking, memory, pretrain
 from minigrad.commands.common import UserMistake
 
-FILES = (experiments, adapters, pretrain, looking, memory)
+FILES = (experiments, adapters, pretrain, looking, memory, lessons)
 
 DESCRIPTION = """\
 Fine-tune a tiny transformer in five cheap ways, and see what each costs and what it gains.
