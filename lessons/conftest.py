@@ -39,8 +39,7 @@ def pytest_generate_tests(metafunc):
     if getattr(check, "cases", [{}]) != [{}]:
         pairs = cases_of(check)
         names = list(pairs[0][1])
-        metafunc.parametrize(names, [tuple(case[n] for n in names) if len(names) > 1 else case[names[0]]
-                                     for _, case in pairs], ids=[label for label, _ in pairs])
+        metafunc.parametrize(names, [tuple(case[n] for n in names) for _, case in pairs], ids=[label for label, _ in pairs])
 
 
 def pytest_collection_modifyitems(items):
