@@ -15,6 +15,7 @@ import difflib
 from minigrad.backend import cupy_backend, host
 from minigrad.backend.base import Backend
 from minigrad.backend.numpy_backend import NumpyBackend
+from minigrad.backend.threads import set_num_threads
 
 __all__ = ["Backend", "BackendUnavailable", "available", "current", "get", "host", "of", "register", "set_num_threads",
            "use_backend"]
@@ -114,18 +115,6 @@ def _owner_of_unknown(a) -> Backend:
             return backend
     raise TypeError(f"{type(a).__name__} is not an array of a known backend ({', '.join(sorted(_BACKENDS))}): "
                     "make a tensor of it with mg.tensor(...)")
-
-
-def set_num_threads(n: int) -> None:
-    """Let the CPU's linear algebra (BLAS) use `n` threads from now on, in the whole process.
-
-    Small matrices are often faster with one thread. Nothing is set unless this is called.
-    """
-    if not isinstance(n, int) or n < 1:
-        raise ValueError(f"set_num_threads needs a whole number of threads, at least 1; got {n!r}")
-    import threadpoolctl
-
-    threadpoolctl.threadpool_limits(limits=n, user_api="blas")
 
 
 register("numpy", NumpyBackend())

@@ -42,6 +42,9 @@ class Backend:
         """`a` itself, or the 0-d array of a scalar that a reduction returned."""
         return a if isinstance(a, self.array_types[0]) else self.xp.asarray(a)
 
+    def keep_freed_memory(self) -> None:
+        """Keep memory that is freed for the next array of that size; a GPU's memory pool does it by itself."""
+
     def synchronize(self) -> None:
         """Wait for work in flight; nothing to wait for on a CPU."""
 
@@ -195,11 +198,11 @@ class Backend:
     def attention(self, q, k, v, visible, additive, scale, drop):
         """o = (P∘drop)·v with P = softmax(scale·q·kᵀ + mask); a row that sees nothing gives 0.
 
-        (…, Tq, D), (…, Tk, D), (…, Tk, Dv) -> o (…, Tq, Dv), P (…, Tq, Tk). visible: boolean or None · additive:
-        float or None · drop: 0 or 1/(1−p) per weight, or None.
+        (…, Tq, D), (…, Tk, D), (…, Tk, Dv) -> o (…, Tq, Dv). visible: boolean or None · additive: float or None ·
+        drop: 0 or 1/(1−p) per weight, or None.
         """
-        p = self.masked_softmax((q * scale) @ k.swapaxes(-1, -2), visible, additive)
-        return (p if drop is None else p * drop) @ v, p
+        p = self.masked_softmax((q * scale) @ k.swapaxes(-1, -2), visible, additive)    # (…, Tq, Tk)
+        return (p if drop is None else p * drop) @ v
 
     def masked_softmax(self, s, visible, additive):
         """Softmax over the last dim of what `visible` allows, after adding `additive`."""
@@ -218,9 +221,13 @@ class Backend:
         total = p.sum(axis=-1, keepdims=True)
         return p / xp.where(total == 0, 1.0, total).astype(s.dtype)
 
-    def attention_backward(self, go, q, k, v, p, scale, drop, needs):
-        """gv = (P∘drop)ᵀ·go;  gP = (go·vᵀ)∘drop;  gs = P·(gP − Σ gP·P);  gq = scale·gs·k,  gk = scale·gsᵀ·q"""
+    def attention_backward(self, go, q, k, v, visible, additive, scale, drop, needs):
+        """gv = (P∘drop)ᵀ·go;  gP = (go·vᵀ)∘drop;  gs = P·(gP − Σ gP·P);  gq = scale·gs·k,  gk = scale·gsᵀ·q
+
+        P is made a second time, by what made it in the forward pass, because it is the one array that grows with Tq·Tk.
+        """
         gq = gk = gv = None
+        p = self.masked_softmax((q * scale) @ k.swapaxes(-1, -2), visible, additive)
         if needs[2]:
             gv = (p if drop is None else p * drop).swapaxes(-1, -2) @ go
         if needs[0] or needs[1]:

@@ -111,10 +111,11 @@ class CupyBackend(FusedBackend):
     def attention(self, q, k, v, visible, additive, scale, drop):
         """o = (P∘drop)·v with P = softmax(scale·q·kᵀ + mask); the scale is the product's own factor"""
         p = self.masked_softmax(self._product(q, k.swapaxes(-1, -2), scale), visible, additive)
-        return self._product(p if drop is None else p * drop, v), p
+        return self._product(p if drop is None else p * drop, v)
 
-    def attention_backward(self, go, q, k, v, p, scale, drop, needs):
+    def attention_backward(self, go, q, k, v, visible, additive, scale, drop, needs):
         """gv = (P∘drop)ᵀ·go;  gP = (go·vᵀ)∘drop;  gs = P·(gP − Σ gP·P);  gq = scale·gs·k,  gk = scale·gsᵀ·q"""
+        p = self.masked_softmax(self._product(q, k.swapaxes(-1, -2), scale), visible, additive)
         gq = gk = gv = None
         if needs[2]:
             gv = self._product((p if drop is None else p * drop).swapaxes(-1, -2), go)

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from minigrad.backend import formats
+from minigrad.backend import formats, memory, numpy_attention
 from minigrad.backend.base import GELU_CUBIC, SQRT_2_OVER_PI, Backend
 
 BLOCK = 65_536                                      # elements: 256 KiB of float32; smaller blocks lose to call overhead
@@ -29,6 +29,10 @@ class NumpyBackend(Backend):
     def asarray(self, a):
         """`a` itself, or the 0-d array of the scalar that NumPy's reductions return."""
         return a if type(a) is np.ndarray else np.asarray(a)
+
+    def keep_freed_memory(self) -> None:
+        """Keep memory that is freed for the next array, where the C library can be asked to."""
+        memory.keep_freed_memory()
 
     def set_writeable(self, a, flag: bool) -> None:
         """Refuse or allow writes into `a` from now on (a view of something read-only stays so)."""
@@ -164,6 +168,20 @@ class NumpyBackend(Backend):
         g -= xhat * along
         g *= r
         return g
+
+    # ---- attention: in blocks that stay in the cache ----------------------------------------------------------------
+
+    def attention(self, q, k, v, visible, additive, scale, drop):
+        """o = (P∘drop)·v with P = softmax(scale·q·kᵀ + mask)"""
+        if not numpy_attention.fits(q, k, v):
+            return super().attention(q, k, v, visible, additive, scale, drop)
+        return numpy_attention.forward(q, k, v, visible, additive, scale, drop)
+
+    def attention_backward(self, go, q, k, v, visible, additive, scale, drop, needs):
+        """gv = (P∘drop)ᵀ·go;  gP = (go·vᵀ)∘drop;  gs = P·(gP − Σ gP·P);  gq = scale·gs·k,  gk = scale·gsᵀ·q"""
+        if not numpy_attention.fits(q, k, v):
+            return super().attention_backward(go, q, k, v, visible, additive, scale, drop, needs)
+        return numpy_attention.backward(go, q, k, v, visible, additive, scale, drop, needs)
 
     # ---- linear and embedding ---------------------------------------------------------------------------------------
 

@@ -132,7 +132,7 @@ class CrossEntropy(Function):
 
 
 class ScaledDotProductAttention(Function):
-    """o = softmax(scale·q·kᵀ + mask)·v; only the weights P are saved besides the inputs (arXiv 1706.03762).
+    """o = P·v, P = softmax(scale·q·kᵀ + mask); the inputs are saved, P is made again (arXiv 1706.03762, 2205.14135).
 
     gv = Pᵀ·go;  gP = go·vᵀ;  gs = P·(gP − Σ gP·P);  gq = scale·gs·k,  gk = scale·gsᵀ·q
     """
@@ -148,13 +148,12 @@ class ScaledDotProductAttention(Function):
             batch = host.np.broadcast_shapes(q.shape[:-2], k.shape[:-2])
             keep = host.rng().random((*batch, q.shape[-2], k.shape[-2]), dtype=host.np.float32) >= self.dropout_p
             drop = self.be.send((keep / (1.0 - self.dropout_p)).astype(q.dtype))
-        o, p = self.be.attention(q, k, v, self.visible, self.additive, self.scale, drop)
-        self.save(q, k, v, p, drop)
-        return o
+        self.save(q, k, v, drop)
+        return self.be.attention(q, k, v, self.visible, self.additive, self.scale, drop)
 
     def backward(self, go):
-        q, k, v, p, drop = self.saved
-        return self.be.attention_backward(go, q, k, v, p, self.scale, drop, self.needs)
+        q, k, v, drop = self.saved
+        return self.be.attention_backward(go, q, k, v, self.visible, self.additive, self.scale, drop, self.needs)
 
 
 # ---- public functions -----------------------------------------------------------------------------------------------

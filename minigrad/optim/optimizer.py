@@ -36,6 +36,7 @@ class Optimizer:
         if not any(slot.param.requires_grad for slot in self._all_slots()):
             raise ValueError(f"{type(self).__name__} was given no trainable parameters ({total} in all). Unfreeze some "
                              "first (module.requires_grad_(True)), or check the names you selected")
+        self._all_slots()[0].param.backend.keep_freed_memory()      # each step will need what the one before it has freed
 
     # ---- what a subclass defines ------------------------------------------------------------------------------------
 

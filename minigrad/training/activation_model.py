@@ -4,7 +4,7 @@ The counting rule is the engine's: an operation saves what its own backward need
 
     layer norm      x̂ (R·d) and 1/σ (R), R = batch · tokens; x̂ alone where its input needs no gradient
     linear          its input, if the weight is trained; three layers that read one input share it
-    attention       q, k, v (R·d each) and the weights P (batch · heads · tokens²)
+    attention       q, k, v (R·d each); its weights, batch · heads · tokens² numbers, are made again when they are needed
     GELU            its slope (R·d_ff) · cross-entropy: the log-probabilities (R·V) · additions and shapes: nothing
 
 So a frozen model still keeps what lies between the operations, and a method below the first trained weight keeps nothing.
@@ -26,7 +26,7 @@ def activation_bytes(method, config, batch: int, tokens: int) -> int | None:
     >>> config = mg.models.GPTConfig(vocab_size=80)
     >>> full, lora = (activation_bytes(m, config, 32, 16) for m in (mg.peft.FullFineTuning(), mg.peft.LoRA()))
     >>> round(lora / full, 2)                               # a hundredth of the parameters trained, but not of this
-    0.63
+    0.62
     """
     formula = FORMULAS.get(method.name)
     if formula is None or config.dropout or config.positions != "learned":
@@ -41,9 +41,8 @@ def norm(c, rows: int) -> int:
 
 
 def attention(c, batch: int, tokens: int, prefix: int = 0) -> int:
-    """q, k, v and the weights, with `prefix` more keys and values than tokens."""
-    keys = prefix + tokens
-    return batch * tokens * c.d_model + 2 * batch * keys * c.d_model + batch * c.n_heads * tokens * keys
+    """q, k and v, with `prefix` more keys and values than tokens."""
+    return batch * (tokens + 2 * (prefix + tokens)) * c.d_model
 
 
 def frozen_block(c, batch: int, tokens: int, prefix: int = 0) -> int:

@@ -95,10 +95,10 @@ def test_naive_and_fused(backend):
     assert naive.nodes == 5 and naive.saved_bytes > 2 * fused.saved_bytes
 
 
-def test_attention_saves_its_inputs_and_the_weights(backend):
+def test_attention_saves_its_inputs_alone(backend):
     q, k, v = leaf(2, 3, 5, 4), leaf(2, 3, 6, 4), leaf(2, 3, 6, 7)
     s = mg.graph_stats(F.scaled_dot_product_attention(q, k, v))
-    assert s.saved_bytes == 4 * (2 * 3) * (5 * 4 + 6 * 4 + 6 * 7 + 5 * 6)
+    assert s.saved_bytes == 4 * (2 * 3) * (5 * 4 + 6 * 4 + 6 * 7)
 
 
 def test_layer_norm_saves_what_its_trainable_parts_need(backend):

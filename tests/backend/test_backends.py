@@ -168,15 +168,3 @@ def test_overrides_have_the_base_signature(cls):
 def test_a_backend_adds_no_public_method_of_its_own(cls):
     public = {name for name, _ in inspect.getmembers(cls, inspect.isfunction) if not name.startswith("_")}
     assert public <= {name for name, _ in inspect.getmembers(backend.Backend, inspect.isfunction)}
-
-
-def test_threads(monkeypatch):
-    import threadpoolctl
-
-    asked = []
-    monkeypatch.setattr(threadpoolctl, "threadpool_limits", lambda **kwargs: asked.append(kwargs))
-    mg.set_num_threads(2)
-    assert asked == [{"limits": 2, "user_api": "blas"}]
-    for wrong in (0, -1, 1.5, "2"):
-        with pytest.raises(ValueError, match="at least 1"):
-            mg.set_num_threads(wrong)

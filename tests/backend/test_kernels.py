@@ -18,7 +18,8 @@ class PlainBackend(Backend):
 
 
 FAST, PLAIN = NumpyBackend(), PlainBackend()
-MOVING = {"send", "to_numpy", "asarray", "synchronize", "memory_used", "buffer", "set_writeable", "quiet", "owns"}
+MOVING = {"send", "to_numpy", "asarray", "synchronize", "memory_used", "buffer", "set_writeable", "quiet", "owns",
+          "keep_freed_memory"}
 
 
 def rewritten():
@@ -43,7 +44,20 @@ HOLES = np.arange(6)[None] <= np.arange(4)[:, None] - 1     # the first query se
 PADDED = np.where(np.arange(6) < 2, -np.inf, 0.0) * np.ones((4, 1))
 IDS = np.array([2, 0, 2, 5, 2, 0])
 LONG = normal(2 * BLOCK + 5)
+HEADS = [normal(2, 3, t, d, seed=t) for t, d in ((70, 4), (75, 4), (75, 6), (70, 6))]      # q, k, v, go: several blocks
+CAUSAL = np.arange(75)[None] <= np.arange(70)[:, None] + 5
+WINDOW = CAUSAL & (np.arange(75)[None] > np.arange(70)[:, None] - 9)
+BY_BATCH = CAUSAL & (normal(2, 1, 70, 75) > 0)
+LATE = np.arange(75)[None] <= np.arange(70)[:, None] - 40   # many queries see nothing
+BIAS = np.where(normal(3, 70, 75, seed=4) > 1, -np.inf, normal(3, 70, 75))
+DROP = (normal(2, 3, 70, 75, seed=5) > -0.5) / 0.7
+LAID_OUT = [np.ascontiguousarray(a.transpose(0, 2, 1, 3)).transpose(0, 2, 1, 3) for a in HEADS]      # as (B, T, H, D)
 STEP = {"lr": 0.1, "beta1": 0.9, "beta2": 0.99, "eps": 1e-8, "step": 3}
+
+#: visible, additive, scale, drop
+ATTENTION = [(None, None, 0.5, None), (CAUSAL, None, 0.5, None), (CAUSAL, None, 0.5, DROP), (WINDOW, None, 0.5, None),
+             (LATE, None, 0.5, None), (BY_BATCH, None, 0.5, None), (None, BIAS, 0.5, None), (CAUSAL, BIAS, 0.5, DROP),
+             (np.zeros((70, 75), bool), None, 0.5, None), (CAUSAL & (np.arange(75) < 0), BIAS, 0.5, None)]
 
 #: kernel -> calls: (arguments, keyword arguments). Arrays are float64; the test also runs them in float32
 CALLS = {
@@ -53,6 +67,19 @@ CALLS = {
                        ((S, None, PADDED), {}), ((S, HOLES, PADDED), {}),
                        ((S, HOLES, np.where(np.isinf(PADDED), -1e30, 0.0)), {}), ((S * 1e4, HOLES, None), {}),
                        ((S, None, np.full((4, 6), -np.inf)), {}), ((S[..., :0], None, None), {})],
+    "attention": [((*HEADS[:3], *rest), {}) for rest in ATTENTION]
+    + [((*LAID_OUT[:3], CAUSAL, None, 0.5, None), {}), ((*[a[0] for a in HEADS[:3]], CAUSAL, None, 0.5, None), {}),
+       ((*[a[0, 0] for a in HEADS[:3]], CAUSAL, None, 0.5, None), {}), ((HEADS[0], HEADS[1][:, :1], HEADS[2], None, None, 1.0,
+                                                                        None), {}),
+       ((HEADS[0] * 1e3, *HEADS[1:3], CAUSAL, None, 1.0, None), {}), ((HEADS[0][:0], HEADS[1][:0], HEADS[2][:0], CAUSAL, None,
+                                                                      1.0, None), {})],
+    "attention_backward": [((HEADS[3], *HEADS[:3], *rest, needs), {}) for rest in ATTENTION for needs in
+                           [(True, True, True)]]
+    + [((HEADS[3], *HEADS[:3], CAUSAL, None, 0.5, DROP, needs), {}) for needs in
+       [(True, False, False), (False, True, False), (False, False, True), (True, True, False)]]
+    + [((LAID_OUT[3], *LAID_OUT[:3], CAUSAL, None, 0.5, None, (True, True, True)), {}),
+       ((*[a[0] for a in HEADS[3:] + HEADS[:3]], CAUSAL, None, 0.5, None, (True, True, True)), {}),
+       ((HEADS[3], HEADS[0] * 1e3, *HEADS[1:3], CAUSAL, None, 1.0, None, (True, True, True)), {})],
     "gelu_tanh": [((X,), {}), ((X,), {"slope": True}), ((X.T,), {"slope": True}), ((LONG,), {"slope": True}),
                   ((np.array(0.5),), {"slope": True}), ((np.array([1e4, -1e4, 0.0]),), {"slope": True}),
                   ((X[:0],), {"slope": True})],

@@ -1,0 +1,29 @@
+"""Keeping freed memory: a training step frees and needs arrays of the same sizes again and again.
+
+The C library gives large blocks back to the system as soon as they are freed, and the system hands out pages of zeros
+again at the first touch: a fifth of a step's time at 2,000 tokens and width 128. (CuPy has a pool for this.)
+"""
+from __future__ import annotations
+
+import ctypes
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3         # from glibc's malloc.h
+LARGEST = (1 << 30, 1 << 25)                        # bytes: blocks up to here come from the heap; older glibc takes less
+KEPT = (1 << 31) - 1                                # bytes of free heap that are not given back
+
+_asked = False
+
+
+def keep_freed_memory() -> bool:
+    """Ask the C library to keep what is freed for the next array; False where it cannot be asked (only glibc can).
+
+    The process then stays as large as its largest step was. Asked once per process.
+    """
+    global _asked
+    if not _asked:
+        try:
+            mallopt = ctypes.CDLL(None).mallopt
+        except (AttributeError, OSError, TypeError):
+            return False
+        _asked = any(mallopt(M_MMAP_THRESHOLD, size) for size in LARGEST) and bool(mallopt(M_TRIM_THRESHOLD, KEPT))
+    return _asked
