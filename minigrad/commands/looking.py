@@ -18,15 +18,21 @@ def add(commands) -> None:
                             description="What this installation consists of and which array libraries it can use.")
     p.set_defaults(run=info)
 
-    p = commands.add_parser("bench", help="time a training step, here and in PyTorch",
-                            description="Time a training step of the base model (batch 32 × 64 tokens, float32) here and, if "
-                                        "it is installed, in PyTorch: same weights and batch, equal threads, in turns.")
-    p.add_argument("--batch-size", type=common.whole(1), default=32, metavar="N", help="default 32")
-    p.add_argument("--tokens", type=common.whole(1), default=64, metavar="N", help="per sequence; default 64")
-    p.add_argument("--rounds", type=common.whole(1), default=20, metavar="N", help="default 20")
+    p = commands.add_parser("bench", help="how fast everything is, here and in PyTorch",
+                            description="Time training steps of three sizes, fine-tuning methods, generation, rounding, each "
+                                        "operation and how the cost grows, in turns with PyTorch (if it is installed) on equal "
+                                        "threads. Writes bench, bench_profile and bench_growth (.csv, .png, .json).",
+                            epilog="minigrad bench --out figures              everything, about five minutes\n"
+                                   "minigrad bench --parts steps profile      some of it\n"
+                                   "minigrad bench --batch-size 8 --tokens 32 one step of the base model, nothing else")
+    p.add_argument("--parts", nargs="+", metavar="PART", help="of steps generation adaptation rounding profile growth (all)")
+    p.add_argument("--quick", action="store_true", help="tiny sizes, to see that it runs; the numbers say nothing")
+    p.add_argument("--batch-size", type=common.whole(1), metavar="N", help="time one step of the base model alone (32)")
+    p.add_argument("--tokens", type=common.whole(1), metavar="N", help="the same: tokens per sequence (64)")
+    p.add_argument("--rounds", type=common.whole(1), default=20, metavar="N", help="of that step, or of --formats; default 20")
     p.add_argument("--threads", type=common.whole(1), default=1, metavar="N", help="for both; default 1")
     p.add_argument("--formats", action="store_true", help="time emulated number formats instead: rounding, and a step")
-    p.add_argument("--out", metavar="DIR", help="write bench.json (bench_formats.json) there")
+    p.add_argument("--out", metavar="DIR", help="where to write (runs/bench; a single step or --formats: nowhere)")
     p.set_defaults(run=bench)
 
 
@@ -67,13 +73,19 @@ def info(args) -> int:
 
 
 def bench(args) -> int:
-    """Time a step."""
+    """The whole suite; or one step, or the formats."""
     from minigrad.experiments.bench import bench as step
     from minigrad.experiments.bench_formats import bench_formats
+    from minigrad.experiments.bench_suite import PARTS, bench_suite
     from minigrad.pretrained import write_json
 
+    if not (args.formats or args.batch_size or args.tokens):
+        with common.users_mistakes():
+            bench_suite(out=args.out or "runs/bench", threads=args.threads, parts=tuple(args.parts or PARTS), quick=args.quick,
+                        say=common.say, command=common.command_line())
+        return 0
     experiment, name = (bench_formats, "bench_formats") if args.formats else (step, "bench")
-    result = experiment(batch_size=args.batch_size, tokens=args.tokens, rounds=args.rounds, threads=args.threads,
+    result = experiment(batch_size=args.batch_size or 32, tokens=args.tokens or 64, rounds=args.rounds, threads=args.threads,
                         say=common.say)
     if args.out:
         path = write_json(f"{args.out}/{name}.json", {"command": common.command_line(), **result})
