@@ -72,8 +72,8 @@ def profile(size: Size, rounds: int = 5) -> list[dict]:
         floor = 1e3 * sum(floors.of(name, which, shapes, needs, moved) for _, which, _, shapes, needs, moved in mine)
         spent = times["forward"] + times["backward"]
         rows.append({"size": size.name, "operation": name, "calls": sum(e[1] == "forward" for e in mine),
-                     "forward_ms": times["forward"], "backward_ms": times["backward"], "floor_ms": floor, "share": spent / total,
-                     "times_floor": spent / floor if floor > 1e-3 else None})
+                     "forward_ms": times["forward"], "backward_ms": times["backward"], "floor_ms": floor,
+                     "share": spent / total, "times_floor": spent / floor if floor > 1e-3 else None})
     rows.sort(key=lambda r: -r["share"])
     covered = sum(r["forward_ms"] + r["backward_ms"] for r in rows)
     floor = sum(r["floor_ms"] for r in rows)

@@ -90,7 +90,7 @@ def method(name: str, config):
     """The method at the size that is compared: LoRA has rank 8 wherever the model is wide enough."""
     return {"lora": lambda: peft.LoRA(rank=min(8, config.d_model // 2), alpha=8, targets="all-linear"),
             "topk": lambda: peft.TopK(1), "adapter": lambda: peft.Adapter(bottleneck=16),
-            "prefix": lambda: peft.PrefixTuning(length=min(8, config.context // 2))}[name]()
+            "prefix": lambda: peft.PrefixTuning(length=min(8, config.context // 2), positions="keep")}[name]()
 
 
 def steps(size: Size, threads: int, say=lambda *_: None) -> list[dict]:
