@@ -8,7 +8,7 @@
 """
 import importlib
 
-from minigrad.autograd import (Function, GradcheckError, Tensor, debug, draw_graph, gradcheck, graph_stats,
+from minigrad.autograd import (Function, GradcheckError, Tensor, checkpoint, debug, draw_graph, gradcheck, graph_stats,
                                is_grad_enabled, no_grad, override, tensor, to_numpy)
 from minigrad.backend import set_num_threads, use_backend
 from minigrad.backend.host import manual_seed

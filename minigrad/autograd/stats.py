@@ -32,20 +32,26 @@ def graph_stats(result: Tensor) -> GraphStats:
     >>> mg.graph_stats(x.exp().sum()).saved_bytes
     400
     """
-    if result._fn is None:
-        return GraphStats()
-    functions, _ = _reachable(result._fn)
-    seen, nodes, sizes, logical = set(), Counter(), Counter(), 0.0
-    for fn in reversed(functions):
+    nodes, sizes, logical = Counter(), Counter(), 0.0
+    for fn, arrays in saved_arrays(result):
         nodes[fn.name] += 1
-        for a, source in zip(fn._saved, fn._sources, strict=True):
-            if not fn.be.owns(a) or (source is not None and source.parameter):
-                continue
-            buffer = fn.be.buffer(a)
-            if id(buffer) not in seen:
-                seen.add(id(buffer))
-                sizes[fn.name] += buffer.nbytes
-                low = fn.out_format if a.dtype.name == "float32" else None      # an operation saves what it computes in
-                logical += buffer.nbytes * (1.0 if low is None else formats.get(low).bits / 32)
+        for a, nbytes in arrays:
+            sizes[fn.name] += nbytes
+            low = fn.out_format if a.dtype.name == "float32" else None          # an operation saves what it computes in
+            logical += nbytes * (1.0 if low is None else formats.get(low).bits / 32)
     by_op = {name: (nodes[name], sizes[name]) for name in nodes}
     return GraphStats(sum(nodes.values()), sum(sizes.values()), by_op, round(logical))
+
+
+def saved_arrays(result: Tensor):
+    """Yield (operation, [(saved array, bytes of its buffer)]), oldest first; each buffer once, parameters left out."""
+    seen = set()
+    for fn in reversed(_reachable(result._fn)[0] if result._fn is not None else []):
+        new = []
+        for a, source in zip(fn._saved, fn._sources, strict=True):
+            if fn.be.owns(a) and not (source is not None and source.parameter):
+                buffer = fn.be.buffer(a)
+                if id(buffer) not in seen:
+                    seen.add(id(buffer))
+                    new.append((a, buffer.nbytes))
+        yield fn, new

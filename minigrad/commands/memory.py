@@ -27,6 +27,8 @@ def add(commands) -> None:
     g = p.add_argument_group("measuring")
     g.add_argument("--task", default="rhyme", metavar="NAME|FILE", help="whose words the batch holds; default rhyme")
     g.add_argument("--batch-size", type=common.whole(1), default=32, metavar="N", help="default 32")
+    g.add_argument("--by-layer", action="store_true", help="where the activations are, module by module, with and without "
+                                                           "checkpointing of blocks (the first of --methods; default full)")
     common.add_base(g)
     g = p.add_argument_group("calculating")
     g.add_argument("--params", type=_quantity, metavar="N", help="parameters of the base model: 7.5e9, 7.5B, 350M")
@@ -99,6 +101,9 @@ def _measure(args) -> int:
         task = tasks.get(args.task)
         task.add_symbols(tokenizer)
         batch = reference_batch(tokenizer, task, args.batch_size)
+        if args.by_layer:
+            print(_by_layer(model, batch, (args.methods or ["full"])[0]))
+            return 0
         rows = measure(model, batch, args.methods)
     parts = ("weights", "activations", "gradients", "optimizer")
     lines = []
@@ -111,6 +116,22 @@ def _measure(args) -> int:
     print(f"one training step on {len(batch.ids)} words of {task.name} ({batch.ids.shape[1]} tokens each), float32\n")
     print(text_table(["method", "trained", *parts, "together", "formula", "off by"], lines))
     return 0
+
+
+def _by_layer(model, batch, name: str) -> str:
+    """A table of the activations of each module, and what checkpointing leaves of their sum."""
+    from minigrad import peft, training
+    from minigrad.experiments.adaptation import SIZES
+    from minigrad.experiments.table import bytes_text, text_table
+
+    adapted = peft.apply(model, peft.create(name, **SIZES.get(name, {})))
+    layers = training.activations_by_layer(adapted.model, batch)
+    total = sum(layers.values())
+    adapted.model.checkpoint_blocks = True
+    kept = training.memory(adapted, batch).activations
+    lines = [[module or "(loss)", bytes_text(n), f"{100 * n / total:.1f} %"] for module, n in layers.items()]
+    return (text_table(["module", "kept", "share"], [*lines, ["together", bytes_text(total), ""]])
+            + f"\n\nwith checkpoint_blocks: {bytes_text(kept)} ({100 * kept / total:.0f} %); every block runs forward twice")
 
 
 # ---- calculating ----------------------------------------------------------------------------------------------------------

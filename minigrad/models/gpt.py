@@ -8,7 +8,7 @@ import math
 from dataclasses import asdict, dataclass, fields
 
 from minigrad import nn
-from minigrad.autograd import Tensor
+from minigrad.autograd import Tensor, checkpoint, is_grad_enabled
 from minigrad.backend import host
 from minigrad.models.cache import KVCache
 from minigrad.models.generate import generate
@@ -109,7 +109,8 @@ class Block(nn.Module):
 class GPT(nn.Module):
     """A language model: for each token, logits for the next one.
 
-    `position_shift` is added to every position (prefix tuning sets it to the prefix's length).
+    `position_shift` is added to every position (prefix tuning sets it to the prefix's length). `checkpoint_blocks = True`
+    keeps only what enters each block and runs the block again in backward: less memory, more time.
     Weights start as N(0, 0.02²), the projections that add to the stream divided by √(2·n_layers), biases as 0.
 
     >>> import minigrad as mg
@@ -123,7 +124,7 @@ class GPT(nn.Module):
         if not isinstance(config, GPTConfig):
             raise TypeError(f"GPT needs a GPTConfig, e.g. GPT(GPTConfig(vocab_size=80)); got {type(config).__name__}")
         self.config = config
-        self.position_shift = 0
+        self.position_shift, self.checkpoint_blocks = 0, False
         self.token_embedding = nn.Embedding(config.vocab_size, config.d_model)
         if config.positions == "learned":
             self.position_embedding = nn.Embedding(config.context, config.d_model)
@@ -171,7 +172,10 @@ class GPT(nn.Module):
                                           self.token_embedding.weight, self.config.interpolation)
         x = self.dropout(x)
         for i, block in enumerate(self.blocks):
-            x = block(x, None if cache is None else cache.layers[i], rotation)  # (B, T, D)
+            if self.checkpoint_blocks and cache is None and is_grad_enabled():
+                x = checkpoint(block, x, None, rotation)                        # (B, T, D), nothing else is kept
+            else:
+                x = block(x, None if cache is None else cache.layers[i], rotation)  # (B, T, D)
         if cache is not None:
             cache.advance(T)
         x = self.norm(x)                                                        # (B, T, D)

@@ -10,8 +10,8 @@
 from minigrad.training.checkpoint import load_checkpoint, save_checkpoint
 from minigrad.training.evaluate import Evaluation, evaluate, predict
 from minigrad.training.fit import FitResult, Trainer, TrainingDiverged, fit, interruptible, loss_on
-from minigrad.training.memory import MemoryUse, memory
+from minigrad.training.memory import MemoryUse, activations_by_layer, memory
 from minigrad.training.pretrain import pretrain
 
-__all__ = ["Evaluation", "FitResult", "MemoryUse", "Trainer", "TrainingDiverged", "evaluate", "fit", "interruptible",
-           "load_checkpoint", "loss_on", "memory", "predict", "pretrain", "save_checkpoint"]
+__all__ = ["Evaluation", "FitResult", "MemoryUse", "Trainer", "TrainingDiverged", "activations_by_layer", "evaluate", "fit",
+           "interruptible", "load_checkpoint", "loss_on", "memory", "predict", "pretrain", "save_checkpoint"]

@@ -1,9 +1,10 @@
 """Where the memory of a training step goes: weights, gradients, optimizer, activations. Counted, not estimated."""
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from minigrad.autograd import graph_stats
+from minigrad.autograd import Function, graph_stats, saved_arrays
 from minigrad.training.fit import Trainer, loss_on
 
 
@@ -53,3 +54,61 @@ def memory(model, batch) -> MemoryUse:
     model.train(training)
     return MemoryUse(weights=sum(p.data.nbytes for p in model.parameters()), activations=activations, gradients=gradients,
                      optimizer=trainer.optimizer.state_bytes(), trainable=sum(p.size for p in trained.values()))
+
+
+def activations_by_layer(model, batch) -> dict[str, int]:
+    """{module's name: bytes that its own operations keep for backward}, in the order of the forward pass.
+
+    Each buffer counts once, where it was saved first; what a module's parts keep is theirs, not the module's. "" is the
+    model itself with the loss. The values sum to `memory(model, batch).activations`.
+
+    >>> import minigrad as mg
+    >>> from minigrad.tasks import Batches, Tokenizer, encode_examples
+    >>> tokenizer = Tokenizer()
+    >>> gpt = mg.models.GPT(mg.models.GPTConfig(tokenizer.vocab_size, d_model=8, n_layers=1, n_heads=1))
+    >>> batch = next(iter(Batches(encode_examples(tokenizer, [("cat", [["K"]])]), batch_size=1)))
+    >>> layers = activations_by_layer(gpt, batch)
+    >>> sum(layers.values()) == memory(gpt, batch).activations
+    True
+    """
+    training = model.training
+    model.train()
+    with _owners(model) as owner:
+        loss = loss_on(model, batch)
+    sizes: dict[str, int] = {}
+    for fn, arrays in saved_arrays(loss):
+        name = owner.get(fn, "")
+        sizes[name] = sizes.get(name, 0) + sum(nbytes for _, nbytes in arrays)
+    model.train(training)
+    return {name: n for name, n in sizes.items() if n}
+
+
+@contextmanager
+def _owners(model):
+    """Inside, {operation: name of the innermost module that recorded it} is filled."""
+    owner, stack, call = {}, [], Function.__call__
+
+    def noted(fn, *inputs):
+        result = call(fn, *inputs)
+        if stack and result._fn is fn:
+            owner[fn] = stack[-1]
+        return result
+
+    def named(name, forward):
+        def run(*args, **kwargs):
+            stack.append(name)
+            try:
+                return forward(*args, **kwargs)
+            finally:
+                stack.pop()
+        return run
+    modules = [(name, module) for name, module in model.named_modules() if name]
+    Function.__call__ = noted
+    for name, module in modules:
+        module.__dict__["forward"] = named(name, module.forward)
+    try:
+        yield owner
+    finally:
+        Function.__call__ = call
+        for _, module in modules:
+            del module.__dict__["forward"]
