@@ -2,6 +2,7 @@
 
 Shapes, as everywhere here:   x (n, in)   W (out, in)   b (out,)   A (rank, in)   B (out, rank)   y (n, out)
 """
+import numpy as np
 
 
 def lora_init(out_features, in_features, rank, rng):

@@ -8,6 +8,8 @@ from minigrad.peft import LongLoRA, LoRA, PrefixTuning
 from minigrad.peft.longlora import ShiftedGroups
 from tests.peft.rows import adapt, logits, make_base, make_ids, randomize
 
+ROUNDING = 1e-13                                    # scores that are larger elsewhere may shift a softmax by its last bit
+
 
 def mask(tokens, group, heads=4, keys=None):
     attn = mg.nn.MultiHeadAttention(8, heads).train()
@@ -38,8 +40,9 @@ def test_no_position_sees_a_later_one(group, backend):
         changed = ids.copy()
         changed[0, t] = (changed[0, t] + 1) % 11
         after = logits(adapted, changed)
-        assert np.array_equal(after[:, :t], before[:, :t]), f"a change of token {t} was seen before it"
-        assert not np.array_equal(after[:, t], before[:, t])
+        change = np.abs(after - before).max(axis=(0, 2), initial=0.0)
+        assert (change[:t] < ROUNDING).all(), f"a change of token {t} was seen before it"
+        assert change[t] > 1e-6
 
 
 def test_training_attends_in_groups_and_eval_to_everything(backend):
