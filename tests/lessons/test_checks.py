@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import ast
+import os
 
 import numpy as np
 import pytest
@@ -26,7 +27,10 @@ def test_every_wrong_answer_dies_at_its_exercise_with_its_diagnosis(lesson):
 
 @pytest.mark.parametrize("lesson", LESSONS, ids=IDS)
 def test_what_is_generated_is_up_to_date(lesson):
+    """In CI stubs too; elsewhere exercises.py is the learner's to edit."""
     for path, text in generated(lesson).items():
+        if path.name == "exercises.py" and not os.environ.get("CI"):
+            continue
         assert path.read_text(encoding="utf-8") == text, f"{path.name} is out of date: python -m lessons build"
 
 
