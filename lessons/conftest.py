@@ -82,6 +82,7 @@ def pytest_runtest_makereport(item, call):
     if not hasattr(check, "exercises"):
         return report
     report.exercises, report.folder = check.exercises, str(pathlib.Path(item.path).parent)
+    report.plug_in = check.plug_in
     if report.when != "call" or not report.failed:
         return report
     error = call.excinfo.value
@@ -125,7 +126,7 @@ def pytest_report_teststatus(report, config):
 
 def pytest_terminal_summary(terminalreporter, config):
     """TODO lines, then one line per exercise."""
-    reports = {}                                            # exercise -> [state, ...]
+    reports, together = {}, []                              # exercise -> [state, ...]; checks of several that went wrong
     todos, folders = {}, {}
     for category, found in terminalreporter.stats.items():
         for r in found:
@@ -136,8 +137,15 @@ def pytest_terminal_summary(terminalreporter, config):
                         todos.setdefault(r.todo, str(r.longrepr))
                         if r.todo != e:
                             continue                        # a plug-in check waits for another exercise
-                    reports.setdefault(e, []).append(state)
                     folders[e] = r.folder
+                    if state == "wrong" and r.plug_in and len(r.exercises) > 1:
+                        together.append((r, e))
+                    else:
+                        reports.setdefault(e, []).append(state)
+    blamed = {e for e, states in reports.items() if "wrong" in states}
+    for r, e in together:                                   # a mistake is not laid at the door of those that are right
+        if e in blamed or not blamed & set(r.exercises):
+            reports.setdefault(e, []).append("wrong")
     if not reports:
         return
     for e in sorted(todos):
