@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import functools
+import inspect
 
 _grad_enabled: contextvars.ContextVar[bool] = contextvars.ContextVar("minigrad_grad_enabled", default=True)
 _debug: contextvars.ContextVar = contextvars.ContextVar("minigrad_debug", default=None)
@@ -14,7 +16,8 @@ def is_grad_enabled() -> bool:
 
 
 class no_grad(contextlib.ContextDecorator):
-    """Inside, operations record nothing: no graph, no saved arrays. A context and a decorator.
+    """Inside, operations record nothing: no graph, no saved arrays. A context, and a decorator
+    of functions and generators.
 
     >>> import minigrad as mg
     >>> w = mg.ones(2).requires_grad_()
@@ -29,6 +32,25 @@ class no_grad(contextlib.ContextDecorator):
 
     def __exit__(self, *error):
         _grad_enabled.reset(self._tokens.pop())
+
+    def __call__(self, function):
+        if not inspect.isgeneratorfunction(function):
+            return super().__call__(function)
+
+        @functools.wraps(function)
+        def generator(*args, **kwargs):             # graphs are off while it runs, and not while it waits
+            running = function(*args, **kwargs)
+            sent = None
+            try:
+                while True:
+                    with type(self)():
+                        item = running.send(sent)
+                    sent = yield item
+            except StopIteration as end:
+                return end.value
+            finally:
+                running.close()
+        return generator
 
     def _recreate_cm(self):
         return type(self)()

@@ -93,7 +93,7 @@ def _check(model, prompts, max_new_tokens, temperature, top_k, stop, seed) -> li
     np, vocab = host.np, model.config.vocab_size
     if isinstance(max_new_tokens, bool) or not isinstance(max_new_tokens, int | np.integer) or max_new_tokens < 0:
         raise ValueError(f"max_new_tokens must be a whole number of at least 0; got {max_new_tokens!r}")
-    if not isinstance(temperature, int | float) or not 0 <= temperature < float("inf"):
+    if not isinstance(temperature, int | float | np.number) or not 0 <= temperature < float("inf"):
         raise ValueError(f"temperature must be a finite number of at least 0; got {temperature!r}")
     if top_k is not None:
         positive(top_k, "top_k")

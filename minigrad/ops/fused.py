@@ -10,7 +10,7 @@ from minigrad.ops.elementwise import exp, log, mul, rsqrt, square, sub
 from minigrad.ops.promote import as_tensor, floating
 from minigrad.ops.reduce import amax, mean
 from minigrad.ops.reduce import sum as sum_
-from minigrad.ops.shape import _dim
+from minigrad.ops.shape import _dim, reshape
 
 
 class Softmax(Function):
@@ -162,7 +162,7 @@ class ScaledDotProductAttention(Function):
 def softmax(x, dim: int) -> Tensor:
     """e^x / Σ e^x along `dim`, shifted by the maximum so that nothing overflows."""
     x = floating(x)
-    return Softmax(_dim(dim, x.ndim))(x)
+    return Softmax(_dim(dim, x.ndim))(x) if x.ndim else reshape(softmax(reshape(x, 1), dim), ())
 
 
 def softmax_naive(x, dim: int) -> Tensor:
@@ -174,7 +174,7 @@ def softmax_naive(x, dim: int) -> Tensor:
 def log_softmax(x, dim: int) -> Tensor:
     """ln softmax(x) along `dim`, exact where softmax would round to 0."""
     x = floating(x)
-    return LogSoftmax(_dim(dim, x.ndim))(x)
+    return LogSoftmax(_dim(dim, x.ndim))(x) if x.ndim else reshape(log_softmax(reshape(x, 1), dim), ())
 
 
 def log_softmax_naive(x, dim: int) -> Tensor:

@@ -202,35 +202,45 @@ class Norm(_Reduce):
 # ---- public functions -----------------------------------------------------------------------------------------------
 
 
+def _dims(x, dim):
+    """dim as it was given, or None where x is a scalar, of which 0 and −1 may be reduced as in PyTorch."""
+    return None if x.ndim == 0 and dim in (0, -1, (0,), (-1,)) else dim
+
+
 def sum(x, dim=None, keepdim: bool = False) -> Tensor:
     """The sum over all elements, or over `dim` (an int or a tuple of ints, negative counts from the end)."""
     x = as_tensor(x)
-    return Sum(dim, keepdim)(x)
+    return Sum(_dims(x, dim), keepdim)(x)
 
 
 def mean(x, dim=None, keepdim: bool = False) -> Tensor:
     """The arithmetic mean over all elements, or over `dim`."""
-    return Mean(dim, keepdim)(floating(x))
+    x = floating(x)
+    return Mean(_dims(x, dim), keepdim)(x)
 
 
 def var(x, dim=None, correction: int = 1, keepdim: bool = False) -> Tensor:
     """The variance; divides by n − correction (1: the sample variance, 0: the population's)."""
-    return Var(dim, keepdim, correction)(floating(x))
+    x = floating(x)
+    return Var(_dims(x, dim), keepdim, correction)(x)
 
 
 def std(x, dim=None, correction: int = 1, keepdim: bool = False) -> Tensor:
     """The standard deviation: the root of `var`; the gradient at 0 is 0."""
-    return Std(dim, keepdim, correction)(floating(x))
+    x = floating(x)
+    return Std(_dims(x, dim), keepdim, correction)(x)
 
 
 def amax(x, dim=None, keepdim: bool = False) -> Tensor:
     """The largest element; equal largest elements share the gradient."""
-    return Amax(dim, keepdim)(as_tensor(x))
+    x = as_tensor(x)
+    return Amax(_dims(x, dim), keepdim)(x)
 
 
 def amin(x, dim=None, keepdim: bool = False) -> Tensor:
     """The smallest element; equal smallest elements share the gradient."""
-    return Amin(dim, keepdim)(as_tensor(x))
+    x = as_tensor(x)
+    return Amin(_dims(x, dim), keepdim)(x)
 
 
 def max(x, dim=None, keepdim: bool = False):
@@ -246,7 +256,7 @@ def min(x, dim=None, keepdim: bool = False):
 def argmax(x, dim=None, keepdim: bool = False) -> Tensor:
     """The index of the (first) largest element; no gradient."""
     x = as_tensor(x)
-    return Tensor(x.backend.asarray(x.data.argmax(axis=dim, keepdims=keepdim)))
+    return Tensor(x.backend.asarray(x.data.argmax(axis=_dims(x, dim), keepdims=keepdim)))
 
 
 def _pick(x, dim, keepdim, which):
@@ -254,6 +264,8 @@ def _pick(x, dim, keepdim, which):
     from minigrad.ops.shape import squeeze
 
     xp = x.backend.xp
+    if _dims(x, dim) is None:
+        return x, Tensor(xp.zeros((), dtype="int64"))
     index = Tensor(xp.expand_dims(getattr(x.data, which)(axis=dim), dim))
     values = gather(x, dim, index)
     return (values, index) if keepdim else (squeeze(values, dim), Tensor(index.data.squeeze(dim)))
@@ -262,7 +274,7 @@ def _pick(x, dim, keepdim, which):
 def prod(x, dim=None, keepdim: bool = False) -> Tensor:
     """The product over all elements, or along one `dim`; the gradient is right at zeros too."""
     x = as_tensor(x)
-    if dim is None:
+    if _dims(x, dim) is None:
         from minigrad.ops.shape import reshape
 
         return reshape(Prod(0, False)(reshape(x, (-1,))), (1,) * x.ndim if keepdim else ())
@@ -271,12 +283,14 @@ def prod(x, dim=None, keepdim: bool = False) -> Tensor:
 
 def cumsum(x, dim: int) -> Tensor:
     """Running sums along `dim`."""
-    return Cumsum(dim)(as_tensor(x))
+    x = as_tensor(x)
+    return sum(x) if _dims(x, dim) is None else Cumsum(dim)(x)
 
 
 def logsumexp(x, dim, keepdim: bool = False) -> Tensor:
     """ln Σ eˣ over `dim`, without overflow; a slice of −∞ gives −∞."""
-    return Logsumexp(dim, keepdim)(floating(x))
+    x = floating(x)
+    return Logsumexp(_dims(x, dim), keepdim)(x)
 
 
 def logsumexp_naive(x, dim, keepdim: bool = False) -> Tensor:
@@ -291,7 +305,8 @@ def norm(x, p: float = 2, dim=None, keepdim: bool = False) -> Tensor:
     """
     if p not in (2, "fro"):
         raise ValueError(f"norm: only the Euclidean norm, p=2, is here; got p={p!r}. A dimension is given as dim=")
-    return Norm(dim, keepdim)(floating(x))
+    x = floating(x)
+    return Norm(_dims(x, dim), keepdim)(x)
 
 
 def normalize(x, p: float = 2, dim: int = 1, eps: float = 1e-12) -> Tensor:

@@ -166,14 +166,17 @@ def _ints(args) -> tuple[int, ...]:
 
 
 def _dim(dim: int, ndim: int) -> int:
-    if not -ndim <= dim < ndim:
+    """The dim counted from the front; a scalar has 0 and −1, as in PyTorch."""
+    if not -max(ndim, 1) <= dim < max(ndim, 1):
         raise IndexError(f"dimension {dim} is out of range for a tensor with {ndim} dimensions")
-    return dim % ndim
+    return dim % max(ndim, 1)
 
 
 def reshape(x, *shape) -> Tensor:
     """x in another shape with as many elements; one size may be −1."""
     x, shape = as_tensor(x), _ints(shape)
+    if any(n < -1 for n in shape):
+        raise ValueError(f"reshape: sizes are at least 0, and one may be -1 for what is left; got {shape}")
     try:
         return Reshape(shape)(x)
     except ValueError:
@@ -209,9 +212,8 @@ def permute(x, *dims) -> Tensor:
 def transpose(x, dim0: int, dim1: int) -> Tensor:
     """x with two dims exchanged (as in PyTorch, not as in NumPy)."""
     x = as_tensor(x)
-    order = list(range(x.ndim))
     a, b = _dim(dim0, x.ndim), _dim(dim1, x.ndim)
-    order[a], order[b] = b, a
+    order = [b if d == a else a if d == b else d for d in range(x.ndim)]
     return Permute(tuple(order))(x)
 
 
@@ -245,7 +247,8 @@ def unsqueeze(x, dim: int) -> Tensor:
 def flip(x, *dims) -> Tensor:
     """x reversed along the given dims."""
     x = as_tensor(x)
-    return Flip(tuple(_dim(d, x.ndim) for d in _ints(dims)))(x)
+    dims = tuple(_dim(d, x.ndim) for d in _ints(dims))
+    return Flip(dims if x.ndim else ())(x)
 
 
 def cat(tensors, dim: int = 0) -> Tensor:
@@ -262,6 +265,8 @@ def cat(tensors, dim: int = 0) -> Tensor:
         floats = [t.dtype for t in tensors if t.dtype.kind == "f"]
         if floats:                                  # integers adopt the float dtype they meet, as in arithmetic
             tensors = [x_to(t, max(floats, key=lambda dtype: dtype.itemsize)) for t in tensors]
+    if tensors[0].ndim == 0:
+        raise ValueError("cat: scalars have no dimension to be joined along; use stack")
     dim = _dim(dim, tensors[0].ndim)
     rest = [(*t.shape[:dim], *t.shape[dim + 1:]) for t in tensors]
     if any(r != rest[0] for r in rest):
@@ -285,6 +290,8 @@ def stack(tensors, dim: int = 0) -> Tensor:
 def split(x, split_size, dim: int = 0) -> tuple[Tensor, ...]:
     """Pieces of `split_size` along dim (the last may be smaller), or of the sizes in a list."""
     x = as_tensor(x)
+    if x.ndim == 0:
+        raise ValueError("split: a scalar has no dimension to be cut along")
     dim = _dim(dim, x.ndim)
     total = x.shape[dim]
     if isinstance(split_size, int):
@@ -307,7 +314,7 @@ def chunk(x, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     x = as_tensor(x)
     if chunks < 1:
         raise ValueError(f"chunk: chunks must be at least 1; got {chunks}")
-    return split(x, max(1, -(-x.shape[_dim(dim, x.ndim)] // chunks)), dim)
+    return split(x, max(1, -(-x.shape[_dim(dim, x.ndim)] // chunks)) if x.ndim else 1, dim)
 
 
 def pad(x, pad, value: float = 0.0) -> Tensor:

@@ -563,3 +563,21 @@ def test_no_grad_is_a_context_and_a_decorator(backend):
     with again, again:
         assert not mg.is_grad_enabled()
     assert mg.is_grad_enabled()
+
+
+def test_no_grad_on_a_generator(backend):
+    """Nothing is recorded while it runs; what its user does between two items is."""
+    w = mg.ones(2).requires_grad_()
+
+    @mg.no_grad()
+    def doubled(n):
+        got = None
+        for _ in range(n):
+            got = yield (w * 2).requires_grad, got
+        return "end"
+
+    it = doubled(2)
+    assert next(it) == (False, None) and (w * 2).requires_grad and it.send(5) == (False, 5)
+    with pytest.raises(StopIteration) as end:
+        next(it)
+    assert end.value.value == "end" and mg.is_grad_enabled() and list(doubled(0)) == []

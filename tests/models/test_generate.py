@@ -180,3 +180,8 @@ def test_cache_refusals(gpt):
             gpt([[1]], cache=cache)
         with pytest.raises(TypeError, match="this KV cache holds float64; got float32"):
             gpt([[1]], cache=KVCache(2, 1, 4, 16, 8, dtype="float64"))
+
+
+def test_temperature_may_be_a_numpy_number(gpt):
+    a, b = (gpt.generate([[1, 2]], 4, temperature=t, seed=3)[0] for t in (0.5, np.float32(0.5)))
+    assert np.array_equal(a, b)

@@ -245,3 +245,16 @@ def test_integers_adopt_the_float_they_meet_when_joined_or_limited(backend):
     assert mg.cat([ints, floats]).dtype.name == "float32" and ints.clamp(0.5).dtype.name == "float32"
     assert mg.cat([ints, ints]).dtype.name == "int64" and ints.clamp(1).dtype.name == "int64"
     assert mg.ones(2, 3).sum(dim=()).shape == ()
+
+
+def test_scalars_have_dims_0_and_minus_1_and_no_other(backend):
+    x = mg.tensor(3.0)
+    assert mg.argmax(x, -1).item() == 0 and mg.max(x, 0)[1].item() == 0 and mg.chunk(mg.ones(3), 2)[1].shape == (1,)
+    for op in (mg.sum, mg.mean, mg.softmax, mg.squeeze, mg.cumsum):
+        with pytest.raises(IndexError, match="dimension|axis"):
+            op(x, 1)
+    for op in (lambda: mg.cat([x, x]), lambda: mg.split(x, 1), lambda: mg.chunk(x, 2)):
+        with pytest.raises(ValueError, match="scalar"):
+            op()
+    with pytest.raises(ValueError, match="one may be -1"):
+        mg.reshape(mg.ones(6), 2, -2)

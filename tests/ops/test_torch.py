@@ -49,6 +49,16 @@ WITH_ZERO = exactly([[0.0, -1.0, 2.0, 0.5], [1.0, -1.0, 0.0, -0.0], [3.0, -3.0, 
 TIES = exactly([[1.0, 3.0, 3.0, 2.0], [0.0, 0.0, 0.0, 0.0], [-1.0, -2.0, -1.0, -1.0]])
 TIES_TOO = exactly([[1.0, 3.0, 0.0, 5.0], [0.0, -1.0, 0.0, 1.0], [-1.0, -2.0, -1.5, -1.0]])
 
+# ---- scalars have dims 0 and −1 -------------------------------------------------------------------------------------
+
+for dim in (0, -1):
+    for name in ("sum", "mean", "amax", "amin", "prod", "cumsum", "logsumexp", "softmax", "log_softmax", "squeeze", "flip"):
+        fn = {"flip": lambda lib, d: lambda x: lib.flip(x, (d,))}.get(name, lambda lib, d, n=name: lambda x: getattr(lib, n)(x, d))
+        same(name, fn(mg, dim), fn(torch, dim), exactly(-1.5), id=f"0d{dim}")
+    same("max", lambda x, d=dim: mg.max(x, d)[0], lambda x, d=dim: torch.max(x, d)[0], exactly(-1.5), id=f"0d{dim}")
+    same("transpose", lambda x, d=dim: mg.transpose(x, d, 0), lambda x, d=dim: torch.transpose(x, d, 0), exactly(-1.5), id=f"0d{dim}")
+    same("var", lambda x, d=dim: mg.var(x, d, correction=0), lambda x, d=dim: torch.var(x, d, correction=0), exactly(-1.5), id=f"0d{dim}")
+
 # ---- elementwise ----------------------------------------------------------------------------------------------------
 
 for name in ("add", "sub", "mul", "div", "maximum", "minimum"):
