@@ -41,35 +41,40 @@ class Wrapped(Module):
 
 
 class Mergeable(Wrapped):
-    """A wrapper around a Linear whose effect is a change of that Linear's weight: W₀ becomes W₀ + ΔW.
+    """A wrapper around a Linear whose effect is a change of that Linear's weight, and perhaps of its bias.
 
-    A subclass gives `delta_weight()`, and skips its own branch in forward while `merged`.
+    A subclass gives `delta_weight()` where W₀ becomes W₀ + ΔW, or all of `changed()`, and skips its own branch in
+    forward while `merged`.
     """
 
     def __init__(self, base_layer: Module):
         super().__init__(base_layer)
-        self.kept = ()                              # while merged: (W₀'s Parameter,); a tuple is not registered
+        self.kept = {}                              # while merged: {"weight": W₀'s Parameter}; a dict is not registered
 
     @property
     def merged(self) -> bool:
-        """Whether the linear layer's weight holds the change."""
+        """Whether the linear layer holds the change."""
         return bool(self.kept)
 
     def delta_weight(self):
         """ΔW, a raw array (out, in)."""
         raise NotImplementedError(f"{type(self).__name__} must define delta_weight(self)")
 
+    def changed(self) -> dict:
+        """{"weight": raw array (out, in)} that takes W₀'s place, and "bias" where that changes too."""
+        return {"weight": self.linear.weight.data + self.delta_weight()}
+
     def merge(self) -> None:
-        """Put W₀ + ΔW in W₀'s place. W₀ is kept: it is the base's, so that costs nothing."""
+        """Put what changes in its place. What was there is kept: it is the base's, so that costs nothing."""
         if self.merged:                             # two methods combined on one model may share this class
             return
-        w0 = self.linear.weight
-        self.kept = (w0,)
-        self.linear.weight = Parameter(w0.data + self.delta_weight(), requires_grad=False)
+        linear, changed = self.linear, self.changed()
+        self.kept = {name: getattr(linear, name) for name in changed}
+        for name, array in changed.items():
+            setattr(linear, name, Parameter(array, requires_grad=False))
 
     def unmerge(self) -> None:
         """Put W₀ itself back, the very array; W − ΔW would differ from it in the last bits."""
-        if not self.merged:
-            return
-        (self.linear.weight,) = self.kept
-        self.kept = ()
+        for name, p in self.kept.items():
+            setattr(self.linear, name, p)
+        self.kept = {}

@@ -29,25 +29,10 @@ class ResidualAdapted(Mergeable):
             return h
         return modify(DESIGNS["residual_adapter"], h, x, lambda z: z @ self.alpha.T, lambda a: a)
 
-    def delta_weight(self):
-        """α·W₀, a raw array (D, in)."""
-        return self.alpha.data @ self.linear.weight.data
-
-    def merge(self) -> None:
+    def changed(self) -> dict:
         """The bias passes through α as well."""
-        if self.merged:
-            return
-        weight, bias = self.linear.weight, self.linear.bias
-        super().merge()
-        self.kept = (weight, bias)
-        self.linear.bias = Parameter(bias.data + self.alpha.data @ bias.data, requires_grad=False)
-
-    def unmerge(self) -> None:
-        """Both arrays go back."""
-        if not self.merged:
-            return
-        self.linear.weight, self.linear.bias = self.kept
-        self.kept = ()
+        alpha, linear = self.alpha.data, self.linear
+        return {name: p.data + alpha @ p.data for name, p in (("weight", linear.weight), ("bias", linear.bias))}
 
 
 @register

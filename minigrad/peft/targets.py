@@ -47,7 +47,7 @@ def match(targets, paths) -> list[str]:
     names = [targets] if isinstance(targets, str) else list(targets)
     found = set()
     for target in names:
-        hits = [p for p in paths if _matches(target, p)]
+        hits = [p for p in paths if matches(target, p)]
         if not hits:
             endings = list(dict.fromkeys(p.rpartition(".")[2] for p in paths))
             close = difflib.get_close_matches(target, endings, 1)
@@ -60,7 +60,8 @@ def match(targets, paths) -> list[str]:
     return [p for p in paths if p in found]
 
 
-def _matches(target: str, path: str) -> bool:
+def matches(target: str, path: str) -> bool:
+    """Whether one target names the layer at this path."""
     if target == "all-linear":
         return path.rpartition(".")[2] != "head"
     if any(c in target for c in "*?["):
