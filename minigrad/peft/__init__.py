@@ -27,6 +27,9 @@ from minigrad.peft.ptuning import PTuning  # isort: skip
 from minigrad.peft.pre import PreEmbed, PreLayer  # isort: skip
 from minigrad.peft.lora import LoRA  # isort: skip
 from minigrad.peft.longlora import LongLoRA  # isort: skip
+from minigrad.peft.tied_lora import TiedLoRA  # isort: skip
+from minigrad.peft.vera import VeRA  # isort: skip
+from minigrad.peft.ia3 import IA3  # isort: skip
 from minigrad.peft.intrinsic import SAID, IntrinsicDimension, d90  # isort: skip
 from minigrad.peft.combined import Combined  # isort: skip
 from minigrad.peft.adapted import AdaptedModel, apply
@@ -36,8 +39,8 @@ from minigrad.peft.mixture import forward_rows, generate_rows, mix
 from minigrad.peft.registry import create, methods, register, table
 
 __all__ = ["AdaptedModel", "Adapter", "AdapterDrop", "AdapterL", "AdapterP", "BitFit", "Combined", "FullFineTuning",
-           "InfixTuning", "IntrinsicDimension", "LayerNormTuning", "LlamaAdapter", "LoRA", "LongLoRA", "Method",
+           "IA3", "InfixTuning", "IntrinsicDimension", "LayerNormTuning", "LlamaAdapter", "LoRA", "LongLoRA", "Method",
            "PTuning", "ParallelAdapter", "PreEmbed", "PreLayer", "PrefixTuning", "PromptTuning", "ResidualAdapter",
-           "SAID", "ScaledParallelAdapter", "TopK", "activations", "apply", "clone", "create", "d90", "drop_adapters",
-           "fingerprint", "forward_rows", "generate_rows", "load", "methods", "mix", "register", "save", "set_prefix",
-           "table"]
+           "SAID", "ScaledParallelAdapter", "TiedLoRA", "TopK", "VeRA", "activations", "apply", "clone", "create",
+           "d90", "drop_adapters", "fingerprint", "forward_rows", "generate_rows", "load", "methods", "mix", "register",
+           "save", "set_prefix", "table"]
