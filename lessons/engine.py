@@ -1,6 +1,8 @@
 """For the last check of a lesson: the learner's functions inside the live engine, training something real and small."""
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 
 import minigrad as mg
@@ -54,17 +56,30 @@ def loss_of(model):
     return F.cross_entropy(logits.reshape(-1, logits.shape[-1]), targets.reshape(-1), ignore_index=-100)
 
 
-def train(model, steps: int = 12, lr: float = 1e-2, parameters=None) -> list[float]:
-    """Train with AdamW on the eight words; the loss before each step."""
+def train(model, steps: int = 12, lr: float = 1e-2, parameters=None, autocast: str | None = None) -> list[float]:
+    """Train with AdamW on the eight words; the loss before each step. autocast: the format of the matrix products."""
     optimizer = optim.AdamW([p for p in (model.parameters() if parameters is None else parameters) if p.requires_grad], lr=lr)
     losses = []
     for _ in range(steps):
         optimizer.zero_grad()
-        loss = loss_of(model)
+        with mg.amp.autocast(autocast) if autocast else contextlib.nullcontext():
+            loss = loss_of(model)
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
     return losses
+
+
+@contextlib.contextmanager
+def rounding(round_to):
+    """Inside, the engine rounds to number formats with round_to(x, format, saturate=False); None changes nothing."""
+    backend = mg.backend.get("numpy")
+    if round_to is not None:
+        backend.round_to = round_to
+    try:
+        yield
+    finally:
+        backend.__dict__.pop("round_to", None)
 
 
 def same_curve(yours, engines, what: str, rtol: float = 2e-3) -> None:
