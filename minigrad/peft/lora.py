@@ -1,70 +1,51 @@
 """LoRA: learn the change of a weight matrix as a product of two thin ones."""
 from __future__ import annotations
 
+import dataclasses
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import ClassVar
 
-from minigrad.autograd import Tensor
 from minigrad.backend import host
-from minigrad.nn import Module
-from minigrad.nn import functional as F
+from minigrad.nn import Embedding, Module
 from minigrad.peft.clone import thaw
-from minigrad.peft.layers import Affine, Mergeable
-from minigrad.peft.method import Method, one_of, parameter, whole_number
+from minigrad.peft.fused import SlicedLoRALinear
+from minigrad.peft.lora_embedding import LoRAEmbedding
+from minigrad.peft.lora_init import INITS, RESIDUAL, initial
+from minigrad.peft.lora_layer import LoRALinear
+from minigrad.peft.method import Method, one_of, whole_number
 from minigrad.peft.registry import register
-from minigrad.peft.targets import find_linears, linear_shapes, match
+from minigrad.peft.targets import embedding_shapes, find_layers, linear_shapes, match, matches
 
 SCALINGS = {"alpha": lambda alpha, r: alpha, "alpha/r": lambda alpha, r: alpha / r,
             "alpha/sqrt(r)": lambda alpha, r: alpha / math.sqrt(r)}
-INITS = ("kaiming", "gaussian", "zero_a", "random")
-
-
-class LoRALinear(Mergeable):
-    """A linear layer with a low-rank branch beside it: y = W₀x + b + s·B(A·dropout(x))."""
-
-    def __init__(self, base_layer: Module, method: LoRA, rng):
-        super().__init__(base_layer)
-        weight = self.linear.weight
-        A, B = method.initial(*weight.shape, rng)
-        self.lora_A = Affine(parameter(A, weight))  # (r, in)
-        self.lora_B = Affine(parameter(B, weight))  # (out, r)
-        self.scale, self.dropout = method.scale, method.dropout
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(…, in) -> (…, out)."""
-        y = self.base_layer(x)
-        if self.merged:
-            return y
-        if self.dropout:
-            x = F.dropout(x, self.dropout, self.training)
-        # The scale is applied in the middle, where there are only r numbers: (…, in) -> (…, r) -> (…, out).
-        return y + self.lora_B(self.lora_A(x) * self.scale)
-
-    def delta_weight(self):
-        """ΔW = s·BA, a raw array (out, in)."""
-        return (self.lora_B.weight.data * self.scale) @ self.lora_A.weight.data
-
-    def extra_repr(self) -> str:
-        """The scale, and whether the branch is folded in."""
-        return f"scale={self.scale:g}" + (", merged" if self.merged else "")
+UNSCALED = {"alpha": lambda s, r: s, "alpha/r": lambda s, r: s * r, "alpha/sqrt(r)": lambda s, r: s * math.sqrt(r)}
+LAYERS = (LoRALinear, LoRAEmbedding)                # what LoRA puts in a target's place (or a kind of these)
+OPTIONS = ("layers", "rank_pattern", "alpha_pattern", "slices")     # shown only where they are used
 
 
 @register
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LoRA(Method):
     """y = W₀x + b + s·B(A·dropout(x)), with A (r, in) and B (out, r) trained and W₀ frozen: ΔW = s·BA has rank ≤ r.
 
     scaling: s = α ("alpha"), α/r ("alpha/r", the paper's), or α/√r ("alpha/sqrt(r)", rank-stabilized, 2312.03732).
-    init: "kaiming" A ~ U(−1/√in, 1/√in), B = 0 · "gaussian" A ~ N(0, 1/r²), B = 0 · "zero_a" A = 0, B ~ N(0, 1) ·
-    "random" both non-zero (a test aid; does not start at the base). targets: see targets.py; every one must match.
+    init: "kaiming", "gaussian", "zero_a", "random", "pissa" or "olora": see lora_init.py. "random" does not start at the
+    base; "pissa" and "olora" freeze W_res = W₀ − s·B₀A₀ in W₀'s place. An embedding starts with A = 0, whatever `init`.
+    targets: names, patterns, "re:…", "all-linear" (targets.py), embeddings too; every one must match. layers: only in
+    these blocks. rank_pattern, alpha_pattern: {target: its own rank or alpha}; the first that matches counts.
     bias: which biases are trained as well: "none", "all" of the model, or "lora_only", those of the targets.
-    Count: Σ over targets r·(in + out), plus the biases. Starts at the base: yes (BA = 0).
-    Mergeable: yes, W₀ + s·BA. Paper: arXiv 2106.09685.
+    slices: for fused projections, such as (True, False, True): a pair per enabled slice of the output (fused.py); None is
+    one pair across.
+    Count: Σ over targets r·(in + out), plus the biases; with k of n slices r·k·(in + out/n).
+    Starts at the base: yes (BA = 0). Mergeable: yes, W₀ + s·BA. Paper: arXiv 2106.09685.
 
     >>> import minigrad as mg
     >>> config = mg.models.GPTConfig(vocab_size=80)
     >>> LoRA(rank=8).count(config), LoRA(rank=8, targets="all-linear").count(config)
     (16384, 73728)
+    >>> LoRA(rank=8, layers=(2, 3), rank_pattern={"v_proj": 4}).count(config)       # 2 · (8 + 4) · (128 + 128)
+    6144
     """
 
     rank: int = 8
@@ -74,91 +55,151 @@ class LoRA(Method):
     scaling: str = "alpha/r"
     init: str = "kaiming"
     bias: str = "none"
+    layers: tuple[int, ...] | None = None
+    rank_pattern: dict | None = field(default=None, hash=False)
+    alpha_pattern: dict | None = field(default=None, hash=False)
+    slices: tuple[bool, ...] | None = None
 
     name = "lora"
     paper = "2106.09685"
     formula = "Σ r·(in + out)"
     mergeable = True
     extra_latency = "none once merged; else two thin layers per target"
+    low_rank: ClassVar[bool] = True                 # whether ΔW is a product of two factors; mixture.py stacks them
+    layer_class: ClassVar[type] = LoRALinear
 
     def __post_init__(self):
-        whole_number(self.rank, "LoRA: rank")
-        one_of(self.scaling, tuple(SCALINGS), "LoRA: scaling")
-        one_of(self.init, INITS, "LoRA: init")
-        one_of(self.bias, ("none", "all", "lora_only"), "LoRA: bias")
+        kind = type(self).__name__
+        whole_number(self.rank, f"{kind}: rank")
+        one_of(self.scaling, tuple(SCALINGS), f"{kind}: scaling")
+        one_of(self.init, INITS, f"{kind}: init")
+        one_of(self.bias, ("none", "all", "lora_only"), f"{kind}: bias")
         if not 0.0 <= self.dropout < 1.0:
-            raise ValueError(f"LoRA: dropout must lie in 0 … 1 (at 1 nothing would be left); got {self.dropout!r}")
-        if isinstance(self.targets, list):
-            object.__setattr__(self, "targets", tuple(self.targets))
+            raise ValueError(f"{kind}: dropout must lie in 0 … 1 (at 1 nothing would be left); got {self.dropout!r}")
+        for name in ("targets", "layers", "slices"):
+            if isinstance(getattr(self, name), list):
+                object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name in ("rank_pattern", "alpha_pattern"):
+            object.__setattr__(self, name, dict(getattr(self, name)) if getattr(self, name) else None)
+        for target, rank in (self.rank_pattern or {}).items():
+            whole_number(rank, f"{kind}: the rank of {target!r}")
+        if self.init in RESIDUAL and not (self.alpha > 0 and all(a > 0 for a in (self.alpha_pattern or {}).values())):
+            raise ValueError(f"{kind}: init={self.init!r} needs a positive alpha: s·B₀A₀ is a part of the weight")
+        if self.slices is not None and (self.init in RESIDUAL or not any(self.slices)):
+            raise ValueError(f"{kind}: slices needs at least one True, and an init other than 'pissa' and 'olora', which "
+                             f"split a whole weight; got slices={self.slices}, init={self.init!r}")
+
+    def __repr__(self) -> str:
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        shown = ", ".join(f"{n}={v!r}" for n, v in values.items() if v is not None or n not in OPTIONS)
+        return f"{type(self).__name__}({shown})"
 
     @property
     def scale(self) -> float:
-        """s, the factor in front of BA."""
+        """s, the factor in front of BA, for a target without a rank or alpha of its own."""
         return float(SCALINGS[self.scaling](self.alpha, self.rank))
+
+    def rank_and_scale(self, path: str) -> tuple[int, float]:
+        """The rank and s of the target at a path."""
+        rank, alpha = (next((v for target, v in (pattern or {}).items() if matches(target, path)), default)
+                       for pattern, default in ((self.rank_pattern, self.rank), (self.alpha_pattern, self.alpha)))
+        return rank, float(SCALINGS[self.scaling](alpha, rank))
+
+    # ---- building ---------------------------------------------------------------------------------------------------
 
     def attach(self, model: Module, rng) -> Module:
         """Wrap every target; thaw biases where asked."""
-        for path, place in find_linears(model, self.targets).items():
+        places = find_layers(model, self.targets, self.layers)
+        self._check_patterns(places)
+        tied = [m.weight for m in (getattr(model, n, None) for n in ("head", "token_embedding")) if hasattr(m, "weight")]
+        for path, place in places.items():
             layer = model.get_submodule(place)
-            self._check(path, *layer.weight.shape)
-            if path == "head" and layer.weight is model.token_embedding.weight:
-                raise ValueError("LoRA: the head is tied to the token embedding, and merging would change both. "
-                                 "Leave 'head' out of the targets, or use a model with tie_head=False")
-            if self.bias == "lora_only" and layer.bias is not None:
+            self._check(path, *layer.weight.shape, isinstance(layer, Embedding))
+            if path in ("head", "token_embedding") and len({id(w) for w in tied}) < len(tied):
+                raise ValueError(f"{type(self).__name__}: the head is tied to the token embedding, and merging would change "
+                                 f"both. Leave {path!r} out of the targets, or use a model with tie_head=False")
+            if self.bias == "lora_only" and getattr(layer, "bias", None) is not None:
                 thaw(layer.bias)
-            model.set_submodule(place, LoRALinear(layer, self, rng))
+            model.set_submodule(place, self.wrap(path, layer, rng))
         if self.bias == "all":
             for name, p in model.named_parameters():
                 if name.endswith("bias") and not p.requires_grad:
                     thaw(p)
         return model
 
+    def wrap(self, path: str, layer: Module, rng) -> Module:
+        """What comes in the place of a target."""
+        rank, scale = self.rank_and_scale(path)
+        weight = layer.weight.numpy()
+        if isinstance(layer, Embedding):
+            A, B = initial("random" if self.init == "random" else "zero_a", rank, scale, weight.T, rng)
+            return LoRAEmbedding(layer, A, B, scale)
+        if self.slices is not None:
+            parts = host.np.split(weight, len(self.slices))
+            drawn = [initial(self.init, rank, scale, w, rng) for w, on in zip(parts, self.slices, strict=True) if on]
+            A, B = (host.np.concatenate(matrices) for matrices in zip(*drawn, strict=True))
+            return SlicedLoRALinear(layer, A, B, scale, self.dropout, self.slices)
+        A, B = initial(self.init, rank, scale, weight, rng)
+        return self.layer_class(layer, A, B, scale, self.dropout, split=self.init in RESIDUAL)
+
     def count(self, config) -> int:
         """r·(in + out) for each target, and the biases that are trained."""
-        shapes = linear_shapes(config)
-        paths = match(self.targets, shapes)
+        linears, tables = linear_shapes(config), embedding_shapes(config)
+        shapes = {**tables, **linears}
+        paths = match(self.targets, shapes, self.layers, tables)
+        self._check_patterns(paths)
+        n = 0
         for path in paths:
-            self._check(path, *shapes[path])
-        n = sum(self.rank * (shapes[p][0] + shapes[p][1]) for p in paths)
+            (out, width), (pairs, parts) = shapes[path], self._pairs(path in tables)
+            self._check(path, out, width, path in tables)
+            n += self.rank_and_scale(path)[0] * pairs * (width + out // parts)
+        with_bias = [p for p in linears if p != "head"]                         # the head has no bias
         if self.bias == "lora_only":
-            n += sum(shapes[p][0] for p in paths if p != "head")                # the head has no bias
+            n += sum(linears[p][0] for p in with_bias if p in paths)
         if self.bias == "all":
-            norms = (2 * config.n_layers + 1) * config.d_model
-            n += norms + sum(out for p, (out, _) in shapes.items() if p != "head")
+            n += (2 * config.n_layers + 1) * config.d_model + sum(linears[p][0] for p in with_bias)
         return n
 
     def describe(self) -> str:
         """The hyper-parameters and the scale that follows from them."""
         return f"{self!r}\neffective scaling: s = {self.scaling} = {self.scale:g}"
 
+    # ---- merging ----------------------------------------------------------------------------------------------------
+
     def merge(self, model: Module) -> None:
         """W ← W₀ + s·BA in every target."""
-        for m in _layers(model):
+        for m in lora_layers(model).values():
             m.merge()
 
     def unmerge(self, model: Module) -> None:
         """W ← W₀ in every target, the very arrays."""
-        for m in reversed(_layers(model)):
+        for m in reversed(lora_layers(model).values()):
             m.unmerge()
 
-    def initial(self, out_features: int, in_features: int, rng):
-        """Host arrays A (r, in) and B (out, r)."""
-        np, r = host.np, self.rank
-        A = {"kaiming": lambda: rng.uniform(-1.0, 1.0, (r, in_features)) / math.sqrt(in_features),
-             "random": lambda: rng.uniform(-1.0, 1.0, (r, in_features)) / math.sqrt(in_features),
-             "gaussian": lambda: rng.standard_normal((r, in_features)) / r,
-             "zero_a": lambda: np.zeros((r, in_features))}[self.init]()
-        B = {"zero_a": lambda: rng.standard_normal((out_features, r)),
-             "random": lambda: rng.uniform(-1.0, 1.0, (out_features, r)) / math.sqrt(r)}.get(
-                 self.init, lambda: np.zeros((out_features, r)))()
-        return A, B
+    # ---- checks -----------------------------------------------------------------------------------------------------
 
-    def _check(self, path: str, out_features: int, in_features: int) -> None:
-        if self.rank > min(out_features, in_features):
-            raise ValueError(f"LoRA: rank {self.rank} is too large for {path}, whose weight is {out_features} × "
-                             f"{in_features}: its rank is at most {min(out_features, in_features)}. Choose a smaller "
-                             "rank")
+    def _check_patterns(self, paths) -> None:
+        for name in ("rank_pattern", "alpha_pattern"):
+            for target in getattr(self, name) or ():
+                if not any(matches(target, path) for path in paths):
+                    raise ValueError(f"{type(self).__name__}: {name} names {target!r}, which is none of the targets: "
+                                     f"{', '.join(paths)}")
+
+    def _check(self, path: str, out_features: int, in_features: int, table: bool) -> None:
+        parts, kind = self._pairs(table)[1], type(self).__name__
+        if out_features % parts:
+            raise ValueError(f"{kind}: {path} has {out_features} outputs, which cannot be cut into {parts} equal slices")
+        rank, most = self.rank_and_scale(path)[0], min(out_features // parts, in_features)
+        if rank > most:
+            raise ValueError(f"{kind}: rank {rank} is too large for {path}, whose weight is {out_features // parts} × "
+                             f"{in_features}{' in each slice' if parts > 1 else ''}: its rank is at most {most}. Choose a "
+                             "smaller rank")
+
+    def _pairs(self, table: bool) -> tuple[int, int]:
+        """How many pairs A, B a target has, and into how many slices its output is cut."""
+        return (1, 1) if self.slices is None or table else (sum(map(bool, self.slices)), len(self.slices))
 
 
-def _layers(model: Module) -> list[LoRALinear]:
-    return [m for m in model.modules() if isinstance(m, LoRALinear)]
+def lora_layers(model: Module) -> dict[str, Module]:
+    """{place: layer} of every layer that LoRA or one of its variants has wrapped."""
+    return {name: m for name, m in model.named_modules() if isinstance(m, LAYERS)}

@@ -116,6 +116,14 @@ def parameter(values, like: Parameter) -> Parameter:
     return Parameter(like.backend.send(host.np.ascontiguousarray(values, dtype=like.dtype)))
 
 
+def fixed(values, like: Parameter) -> Parameter:
+    """Like `parameter`, but never trained: for `register_buffer`, so that it moves with the module and no optimizer or
+    `set_trainable` finds it. Being a parameter, it does not count as an activation where an operation keeps it."""
+    p = parameter(values, like)
+    p.requires_grad = False
+    return p
+
+
 def fill(own: dict[str, Parameter], state: dict) -> None:
     """Give each parameter the host array of its name; all names and shapes are checked before the first changes."""
     problems = [f"missing: {name}, shape {tuple(p.shape)}" for name, p in own.items() if name not in state]

@@ -6,7 +6,7 @@ from minigrad.backend import host
 from minigrad.nn import functional as F
 from minigrad.ops import cat
 from minigrad.peft.adapted import AdaptedModel
-from minigrad.peft.lora import LoRA, LoRALinear
+from minigrad.peft.lora import LoRA, lora_layers
 from minigrad.peft.method import fill
 from minigrad.peft.targets import WRAPPED
 
@@ -15,9 +15,9 @@ def mix(adapted: AdaptedModel, name: str, weights: dict[str, float]) -> AdaptedM
     """Add an adapter `name` that is the mixture Σ w_i · adapter_i of the adapters in `weights`; it becomes active.
 
     LoRA adapters, whatever their ranks and targets: ΔW = Σ w_i·s_i·B_i·A_i exactly, as one LoRA with the A_i stacked and
-    rank Σ r_i. (Averaging A and B each by itself would mix every B_i with every A_j.) Other methods: all must be of one
-    kind with the same settings; their own parameters are averaged, θ₀ + Σ w_i·(θ_i − θ₀) where the base has the
-    parameter too. That is exact where the function is linear in them, and a guess otherwise (adapters, prefixes).
+    rank Σ r_i (2r_i for PiSSA, k·r_i for k slices of a fused layer). (Averaging A and B each by itself would mix every
+    B_i with every A_j.) Other methods: all must be of one kind with the same settings; their own parameters are
+    averaged, θ₀ + Σ w_i·(θ_i − θ₀) where the base has the parameter too. That is exact where the function is linear in them, and a guess otherwise (adapters, prefixes).
     Returns `adapted`. Raises KeyError for an unknown adapter, ValueError for adapters that cannot be mixed.
 
     >>> import minigrad as mg
@@ -32,7 +32,7 @@ def mix(adapted: AdaptedModel, name: str, weights: dict[str, float]) -> AdaptedM
     if merged := [n for n, e in entries.items() if e.merged]:
         raise ValueError(f"adapter {merged[0]!r} is merged: unmerge() before mixing")
     methods = [e.method for e in entries.values()]
-    if all(type(m) is LoRA and m.bias == "none" for m in methods):
+    if all(isinstance(m, LoRA) and m.low_rank and m.bias == "none" for m in methods):
         return _mix_lora(adapted, name, weights, entries)
     if any(m != methods[0] for m in methods):
         raise ValueError("only LoRA adapters without biases may differ when they are mixed; got "
@@ -51,18 +51,17 @@ def mix(adapted: AdaptedModel, name: str, weights: dict[str, float]) -> AdaptedM
 def _mix_lora(adapted, name, weights, entries) -> AdaptedModel:
     np, places = host.np, {}
     for n, entry in entries.items():
-        for path, module in entry.tree.named_modules():
-            if isinstance(module, LoRALinear):
-                places.setdefault(path, []).append((weights[n] * module.scale, module))
-    rank = max(sum(m.lora_A.weight.shape[0] for _, m in found) for found in places.values())
+        for path, module in lora_layers(entry.tree).items():
+            A, B = module.factors()
+            places.setdefault(path, []).append((A, weights[n] * module.scale * B))
+    rank = max(sum(A.shape[0] for A, _ in found) for found in places.values())
     # alpha = rank makes the new scale 1: the old ones are in B.
     adapted.add(name, LoRA(rank=rank, alpha=rank, targets=tuple(places)), rng=np.random.default_rng(0))
     for path, found in places.items():
-        module = adapted.model.get_submodule(path)
-        A = np.concatenate([m.lora_A.weight.numpy() for _, m in found])                     # (Σr, in)
-        B = np.concatenate([s * m.lora_B.weight.numpy() for s, m in found], axis=1)         # (out, Σr)
+        A = np.concatenate([A for A, _ in found])                                           # (Σr, in)
+        B = np.concatenate([B for _, B in found], axis=1)                                   # (out, Σr)
         rest = rank - A.shape[0]                    # a target that not all have: filled up with zeros
-        fill({"A": module.lora_A.weight, "B": module.lora_B.weight},
+        fill(dict(zip("AB", adapted.model.get_submodule(path).factor_parameters(), strict=True)),
              {"A": np.pad(A, ((0, rest), (0, 0))), "B": np.pad(B, ((0, 0), (0, rest)))})
     return adapted
 
