@@ -145,7 +145,7 @@ class LoRA(Method):
     def count(self, config) -> int:
         """r·(in + out) for each target, and the biases that are trained."""
         linears, tables = linear_shapes(config), embedding_shapes(config)
-        shapes = {**tables, **linears}
+        shapes = {**linears, **tables}
         paths = match(self.targets, shapes, self.layers, tables)
         self._check_patterns(paths)
         n = 0

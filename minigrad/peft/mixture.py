@@ -17,7 +17,8 @@ def mix(adapted: AdaptedModel, name: str, weights: dict[str, float]) -> AdaptedM
     LoRA adapters, whatever their ranks and targets: ΔW = Σ w_i·s_i·B_i·A_i exactly, as one LoRA with the A_i stacked and
     rank Σ r_i (2r_i for PiSSA, k·r_i for k slices of a fused layer). (Averaging A and B each by itself would mix every
     B_i with every A_j.) Other methods: all must be of one kind with the same settings; their own parameters are
-    averaged, θ₀ + Σ w_i·(θ_i − θ₀) where the base has the parameter too. That is exact where the function is linear in them, and a guess otherwise (adapters, prefixes).
+    averaged, θ₀ + Σ w_i·(θ_i − θ₀) where the base has the parameter too. That is exact where the function is linear in
+    them, and a guess otherwise (adapters, prefixes).
     Returns `adapted`. Raises KeyError for an unknown adapter, ValueError for adapters that cannot be mixed.
 
     >>> import minigrad as mg

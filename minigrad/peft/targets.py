@@ -45,7 +45,8 @@ def find_linears(model: Module, targets) -> dict[str, str]:
 
 def find_layers(model: Module, targets, layers=None) -> dict[str, str]:
     """{path: where it is now} of the targets that are linear layers or embeddings; `layers` as in `match`."""
-    places, tables = _places(model, (Linear, Embedding)), _places(model, Embedding)
+    tables = _places(model, Embedding)
+    places = {**_places(model, Linear), **tables}
     return {path: places[path] for path in match(targets, places, layers, tables)}
 
 

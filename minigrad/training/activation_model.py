@@ -12,7 +12,7 @@ tests/training/test_memory_model.py holds every formula here against the graph, 
 """
 from __future__ import annotations
 
-from minigrad.peft.targets import linear_shapes, match
+from minigrad.peft.targets import embedding_shapes, linear_shapes, match
 
 FLOAT = 4
 
@@ -82,7 +82,10 @@ def _layernorm(method, c, batch, tokens):
 
 
 def _lora(method, c, batch, tokens):
-    adapted = match(method.targets, linear_shapes(c))
+    shapes = {**linear_shapes(c), **embedding_shapes(c)}
+    adapted = match(method.targets, shapes, method.layers, embedding_shapes(c))
+    if method.slices is not None or method.rank_pattern or any(p in embedding_shapes(c) for p in adapted):
+        return None
     layers = [[name for name in INPUTS if f"blocks.{i}.{name}" in adapted] for i in range(c.n_layers)]
     if method.dropout or method.bias != "none" or "head" in adapted or any(names != layers[0] for names in layers):
         return None                                 # the formula is for the same layers in every block
