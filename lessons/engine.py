@@ -34,6 +34,34 @@ def operation(forward, vjp):
     return lambda *tensors: Learners()(*tensors)
 
 
+def graph(result, Node):
+    """The graph that the engine recorded under a tensor, in nodes of yours: (the root, {leaf tensor: its node}).
+
+    Node(name, parents, vjp, trainable) is called once for each operation and for each tensor that wants a gradient.
+    """
+    made, leaves, stack = {}, {}, [result._fn]
+    while stack:
+        fn = stack[-1]
+        edges = [edge for edge in fn.edges if edge is not None]
+        missing = []
+        for edge in edges:
+            if isinstance(edge, mg.Tensor):
+                if edge not in leaves:
+                    made[edge] = leaves[edge] = Node("leaf", trainable=True)
+            elif edge not in made:
+                missing.append(edge)
+        stack.extend(missing)
+        if not missing:
+            stack.pop()
+            if fn not in made:
+                made[fn] = Node(fn.name, [made[edge] for edge in edges], _vjp_of(fn))
+    return made[result._fn], leaves
+
+
+def _vjp_of(fn):
+    return lambda gy: [g for g, edge in zip(fn.gradients(gy, False), fn.edges, strict=True) if edge is not None]
+
+
 def small_gpt(seed: int = 0, **changes):
     """A GPT of two layers of width 16 for the eight words above, with seeded weights."""
     mg.manual_seed(seed)
