@@ -27,6 +27,10 @@ from minigrad.peft.ptuning import PTuning  # isort: skip
 from minigrad.peft.pre import PreEmbed, PreLayer  # isort: skip
 from minigrad.peft.lora import LoRA  # isort: skip
 from minigrad.peft.longlora import LongLoRA  # isort: skip
+from minigrad.peft.multilora import MultiLoRA  # isort: skip
+from minigrad.peft.glora import GLoRA  # isort: skip
+from minigrad.peft.ln_lora import LNLoRA  # isort: skip
+from minigrad.peft.fact import FacT  # isort: skip
 from minigrad.peft.tied_lora import TiedLoRA  # isort: skip
 from minigrad.peft.vera import VeRA  # isort: skip
 from minigrad.peft.ia3 import IA3  # isort: skip
@@ -38,9 +42,9 @@ from minigrad.peft.files import fingerprint, load, save
 from minigrad.peft.mixture import forward_rows, generate_rows, mix
 from minigrad.peft.registry import create, methods, register, table
 
-__all__ = ["AdaptedModel", "Adapter", "AdapterDrop", "AdapterL", "AdapterP", "BitFit", "Combined", "FullFineTuning",
-           "IA3", "InfixTuning", "IntrinsicDimension", "LayerNormTuning", "LlamaAdapter", "LoRA", "LongLoRA", "Method",
-           "PTuning", "ParallelAdapter", "PreEmbed", "PreLayer", "PrefixTuning", "PromptTuning", "ResidualAdapter",
-           "SAID", "ScaledParallelAdapter", "TiedLoRA", "TopK", "VeRA", "activations", "apply", "clone", "create",
-           "d90", "drop_adapters", "fingerprint", "forward_rows", "generate_rows", "load", "methods", "mix", "register",
-           "save", "set_prefix", "table"]
+__all__ = ["AdaptedModel", "Adapter", "AdapterDrop", "AdapterL", "AdapterP", "BitFit", "Combined", "FacT",
+           "FullFineTuning", "GLoRA", "IA3", "InfixTuning", "IntrinsicDimension", "LNLoRA", "LayerNormTuning",
+           "LlamaAdapter", "LoRA", "LongLoRA", "Method", "MultiLoRA", "PTuning", "ParallelAdapter", "PreEmbed",
+           "PreLayer", "PrefixTuning", "PromptTuning", "ResidualAdapter", "SAID", "ScaledParallelAdapter", "TiedLoRA",
+           "TopK", "VeRA", "activations", "apply", "clone", "create", "d90", "drop_adapters", "fingerprint",
+           "forward_rows", "generate_rows", "load", "methods", "mix", "register", "save", "set_prefix", "table"]

@@ -26,7 +26,7 @@ class Targeted(Method):
             object.__setattr__(self, "targets", tuple(self.targets))
 
     def size(self, path: str, out_features: int, in_features: int) -> int:
-        """How many parameters the layer around this target trains by itself."""
+        """How many parameters the layer around this target trains by itself; ValueError where it does not suit."""
         raise NotImplementedError(f"{type(self).__name__} must define size(self, path, out_features, in_features)")
 
     def common(self, model: Module, shapes: dict, rng):
@@ -45,7 +45,10 @@ class Targeted(Method):
         if "head" in linears and linears["head"].weight is model.token_embedding.weight:
             raise ValueError(f"{type(self).__name__}: the head is tied to the token embedding, and merging would change "
                              "both. Leave 'head' out of the targets, or use a model with tie_head=False")
-        common = self.common(model, {path: tuple(linear.weight.shape) for path, linear in linears.items()}, rng)
+        shapes = {path: tuple(linear.weight.shape) for path, linear in linears.items()}
+        for path, shape in shapes.items():
+            self.size(path, *shape)                 # raises where a target does not suit, before anything is changed
+        common = self.common(model, shapes, rng)
         for path, linear in linears.items():
             model.set_submodule(places[path], self.layer(linear, self, path, rng, common))
         return model
@@ -71,3 +74,18 @@ class Targeted(Method):
     def layers(self, model: Module) -> list:
         """The layers of this method in `model`."""
         return [m for m in model.modules() if type(m) is self.layer]
+
+
+def check_rank(method: Targeted, path: str, out_features: int, in_features: int) -> None:
+    """ValueError if the method's rank is larger than that of any matrix of this shape."""
+    if method.rank > min(out_features, in_features):
+        raise ValueError(f"{type(method).__name__}: rank {method.rank} is too large for {path}, whose weight is "
+                         f"{out_features} × {in_features}: its rank is at most {min(out_features, in_features)}. Choose a "
+                         "smaller rank")
+
+
+def check_dropout(method: Targeted) -> None:
+    """ValueError if the method's dropout is no probability below 1."""
+    if not 0.0 <= method.dropout < 1.0:
+        raise ValueError(f"{type(method).__name__}: dropout must lie in 0 … 1 (at 1 nothing would be left); got "
+                         f"{method.dropout!r}")

@@ -10,7 +10,7 @@ from minigrad.nn import functional as F
 from minigrad.peft.layers import Mergeable
 from minigrad.peft.method import one_of, parameter, whole_number
 from minigrad.peft.registry import register
-from minigrad.peft.targeted import Targeted
+from minigrad.peft.targeted import Targeted, check_dropout
 from minigrad.peft.vera import frozen, kaiming, scaled_product, scaled_projection
 
 PARTS = ("A", "B", "u", "v")
@@ -86,8 +86,7 @@ class TiedLoRA(Targeted):
         for part in self.train or ("",):
             one_of(part, PARTS, "TiedLoRA: train")
         object.__setattr__(self, "train", tuple(name for name in PARTS if name in self.train))
-        if not 0.0 <= self.dropout < 1.0:
-            raise ValueError(f"TiedLoRA: dropout must lie in 0 … 1 (at 1 nothing would be left); got {self.dropout!r}")
+        check_dropout(self)
 
     @property
     def scale(self) -> float:

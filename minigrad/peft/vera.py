@@ -11,7 +11,7 @@ from minigrad.nn import functional as F
 from minigrad.peft.layers import Mergeable
 from minigrad.peft.method import PEFT_PREFIX, fill, parameter, whole_number
 from minigrad.peft.registry import register
-from minigrad.peft.targeted import Targeted
+from minigrad.peft.targeted import Targeted, check_dropout
 
 ROOT = "base_model."                                # where PEFT's files have what belongs to no layer
 
@@ -90,8 +90,7 @@ class VeRA(Targeted):
         super().__post_init__()
         whole_number(self.rank, "VeRA: rank")
         whole_number(self.seed, "VeRA: seed", least=0)
-        if not 0.0 <= self.dropout < 1.0:
-            raise ValueError(f"VeRA: dropout must lie in 0 … 1 (at 1 nothing would be left); got {self.dropout!r}")
+        check_dropout(self)
 
     def common(self, model: Module, shapes: dict, rng) -> tuple[Parameter, Parameter]:
         """A and B, as large as the largest target needs."""
