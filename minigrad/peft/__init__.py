@@ -26,6 +26,10 @@ from minigrad.peft.prompt import PromptTuning  # isort: skip
 from minigrad.peft.ptuning import PTuning  # isort: skip
 from minigrad.peft.pre import PreEmbed, PreLayer  # isort: skip
 from minigrad.peft.lora import LoRA  # isort: skip
+from minigrad.peft.lora_plus import LoRAPlus  # isort: skip
+from minigrad.peft.lora_fa import LoRAFA  # isort: skip
+from minigrad.peft.dora import DoRA  # isort: skip
+from minigrad.peft.pissa import PiSSA, to_lora  # isort: skip
 from minigrad.peft.longlora import LongLoRA  # isort: skip
 from minigrad.peft.multilora import MultiLoRA  # isort: skip
 from minigrad.peft.glora import GLoRA  # isort: skip
@@ -42,9 +46,10 @@ from minigrad.peft.files import fingerprint, load, save
 from minigrad.peft.mixture import forward_rows, generate_rows, mix
 from minigrad.peft.registry import create, methods, register, table
 
-__all__ = ["AdaptedModel", "Adapter", "AdapterDrop", "AdapterL", "AdapterP", "BitFit", "Combined", "FacT",
+__all__ = ["AdaptedModel", "Adapter", "AdapterDrop", "AdapterL", "AdapterP", "BitFit", "Combined", "DoRA", "FacT",
            "FullFineTuning", "GLoRA", "IA3", "InfixTuning", "IntrinsicDimension", "LNLoRA", "LayerNormTuning",
-           "LlamaAdapter", "LoRA", "LongLoRA", "Method", "MultiLoRA", "PTuning", "ParallelAdapter", "PreEmbed",
-           "PreLayer", "PrefixTuning", "PromptTuning", "ResidualAdapter", "SAID", "ScaledParallelAdapter", "TiedLoRA",
-           "TopK", "VeRA", "activations", "apply", "clone", "create", "d90", "drop_adapters", "fingerprint",
-           "forward_rows", "generate_rows", "load", "methods", "mix", "register", "save", "set_prefix", "table"]
+           "LlamaAdapter", "LoRA", "LoRAFA", "LoRAPlus", "LongLoRA", "Method", "MultiLoRA", "PTuning",
+           "ParallelAdapter", "PiSSA", "PreEmbed", "PreLayer", "PrefixTuning", "PromptTuning", "ResidualAdapter",
+           "SAID", "ScaledParallelAdapter", "TiedLoRA", "TopK", "VeRA", "activations", "apply", "clone", "create",
+           "d90", "drop_adapters", "fingerprint", "forward_rows", "generate_rows", "load", "methods", "mix",
+           "register", "save", "set_prefix", "table", "to_lora"]

@@ -67,6 +67,7 @@ class LoRA(Method):
     extra_latency = "none once merged; else two thin layers per target"
     low_rank: ClassVar[bool] = True                 # whether ΔW is a product of two factors; mixture.py stacks them
     layer_class: ClassVar[type] = LoRALinear
+    plain_linears: ClassVar[bool] = False           # a variant that has neither embeddings nor slices
 
     def __post_init__(self):
         kind = type(self).__name__
@@ -85,6 +86,8 @@ class LoRA(Method):
             whole_number(rank, f"{kind}: the rank of {target!r}")
         if self.init in RESIDUAL and not (self.alpha > 0 and all(a > 0 for a in (self.alpha_pattern or {}).values())):
             raise ValueError(f"{kind}: init={self.init!r} needs a positive alpha: s·B₀A₀ is a part of the weight")
+        if self.slices is not None and self.plain_linears:
+            raise ValueError(f"{kind} has no slices; use LoRA for separate pairs in a fused projection")
         if self.slices is not None and (self.init in RESIDUAL or not any(self.slices)):
             raise ValueError(f"{kind}: slices needs at least one True, and an init other than 'pissa' and 'olora', which "
                              f"split a whole weight; got slices={self.slices}, init={self.init!r}")
@@ -144,21 +147,27 @@ class LoRA(Method):
 
     def count(self, config) -> int:
         """r·(in + out) for each target, and the biases that are trained."""
-        linears, tables = linear_shapes(config), embedding_shapes(config)
-        shapes = {**linears, **tables}
-        paths = match(self.targets, shapes, self.layers, tables)
-        self._check_patterns(paths)
-        n = 0
-        for path in paths:
-            (out, width), (pairs, parts) = shapes[path], self._pairs(path in tables)
-            self._check(path, out, width, path in tables)
-            n += self.rank_and_scale(path)[0] * pairs * (width + out // parts)
+        linears = linear_shapes(config)
+        n = sum(rank * (out + width) for rank, out, width in self._sizes(config))
         with_bias = [p for p in linears if p != "head"]                         # the head has no bias
         if self.bias == "lora_only":
+            paths = match(self.targets, {**linears, **embedding_shapes(config)}, self.layers)
             n += sum(linears[p][0] for p in with_bias if p in paths)
         if self.bias == "all":
             n += (2 * config.n_layers + 1) * config.d_model + sum(linears[p][0] for p in with_bias)
         return n
+
+    def _sizes(self, config) -> list[tuple[int, int, int]]:
+        """(rank, out, in) of every pair A, B."""
+        tables = embedding_shapes(config)
+        shapes, sizes = {**linear_shapes(config), **tables}, []
+        paths = match(self.targets, shapes, self.layers, tables)
+        self._check_patterns(paths)
+        for path in paths:
+            (out, width), (pairs, parts) = shapes[path], self._pairs(path in tables)
+            self._check(path, out, width, path in tables)
+            sizes += pairs * [(self.rank_and_scale(path)[0], out // parts, width)]
+        return sizes
 
     def describe(self) -> str:
         """The hyper-parameters and the scale that follows from them."""
@@ -187,6 +196,9 @@ class LoRA(Method):
 
     def _check(self, path: str, out_features: int, in_features: int, table: bool) -> None:
         parts, kind = self._pairs(table)[1], type(self).__name__
+        if table and self.plain_linears:
+            raise ValueError(f"{kind} works on linear layers, and {path} is an embedding: take it out of the targets, or use "
+                             "LoRA")
         if out_features % parts:
             raise ValueError(f"{kind}: {path} has {out_features} outputs, which cannot be cut into {parts} equal slices")
         rank, most = self.rank_and_scale(path)[0], min(out_features // parts, in_features)

@@ -50,7 +50,7 @@ class LoRALinear(Mergeable):
 
     def residual_weight(self):
         """W_res, what is frozen: W₀ − s·B₀A₀, or W₀ itself; a raw array (out, in)."""
-        w0 = self.kept[0] if self.merged else self.linear.weight
+        w0 = self.kept["weight"] if self.merged else self.linear.weight
         return w0.data - (self.start_B.data * self.scale) @ self.start_A.data if self.split else w0.data
 
     def factors(self):

@@ -4,6 +4,8 @@ A method without a row fails test_every_registered_method_has_a_row. `start` say
 first step: "exact" is the base bit by bit, "close" nearly so, "differs" anything else. `drawn` says whether initial values
 are random.
 """
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +14,7 @@ import minigrad as mg
 from minigrad import peft
 from minigrad.nn import functional as F
 from minigrad.peft import Adapter, FullFineTuning, LoRA, Method, PrefixTuning, PromptTuning, TopK
+from minigrad.peft.lora import lora_layers
 
 TINY = dict(vocab_size=11, context=16, d_model=8, n_layers=2, n_heads=2)
 
@@ -22,10 +25,17 @@ class Row:
     start: str = "exact"
     lr: float = 3e-2
     drawn: bool = True
+    hold: Callable | None = None                    # called before finite differences: fixes what backward holds constant
 
     def __str__(self):
         plain = repr(self.method).replace("'", "").replace(" ", "")
         return plain if len(plain) < 60 else plain[:57] + "..."
+
+
+def hold_norms(adapted):
+    """DoRA's gradient is that of the function in which the norm stays what it is."""
+    for m in lora_layers(adapted.model).values():
+        m.norm = functools.partial(lambda norm: norm, m.norm())
 
 
 ROWS = [
@@ -65,6 +75,14 @@ ROWS = [
     Row(LoRA(rank=2, targets="re:.*(up|k)_proj", layers=(1,), rank_pattern={"up_proj": 3}, alpha_pattern={"attn.k_proj": 5})),
     Row(LoRA(rank=2, targets=("up_proj", "v_proj"), slices=(False, True), dropout=0.25)),
     Row(LoRA(rank=2, targets="all-linear", init="olora"), drawn=False),
+    Row(peft.LoRAPlus(rank=2, alpha=4, ratio=4.0)),
+    Row(peft.LoRAPlus(rank=1, targets=("token_embedding", "v_proj"), bias="lora_only"), lr=1e-2),
+    Row(peft.LoRAFA(rank=3, alpha=6)),
+    Row(peft.LoRAFA(rank=2, init="gaussian", targets="all-linear", bias="all", dropout=0.25)),
+    Row(peft.DoRA(rank=2, alpha=4), hold=hold_norms),
+    Row(peft.DoRA(rank=1, targets=("head", "up_proj", "o_proj"), dropout=0.25, bias="all", init="olora"), hold=hold_norms,
+        drawn=False),
+    Row(peft.PiSSA(rank=2, alpha=4), drawn=False),
     Row(peft.LongLoRA(rank=2, group=2), lr=1e-2),
     Row(peft.LongLoRA(rank=2, group=4, embeddings_and_norms=False)),
     Row(peft.MultiLoRA(branches=2, rank=2)),
