@@ -31,6 +31,7 @@ from minigrad.peft.lora_fa import LoRAFA  # isort: skip
 from minigrad.peft.dora import DoRA  # isort: skip
 from minigrad.peft.pissa import PiSSA, to_lora  # isort: skip
 from minigrad.peft.longlora import LongLoRA  # isort: skip
+from minigrad.peft.adalora import AdaLoRA  # isort: skip
 from minigrad.peft.multilora import MultiLoRA  # isort: skip
 from minigrad.peft.glora import GLoRA  # isort: skip
 from minigrad.peft.ln_lora import LNLoRA  # isort: skip
@@ -46,10 +47,10 @@ from minigrad.peft.files import fingerprint, load, save
 from minigrad.peft.mixture import forward_rows, generate_rows, mix
 from minigrad.peft.registry import create, methods, register, table
 
-__all__ = ["AdaptedModel", "Adapter", "AdapterDrop", "AdapterL", "AdapterP", "BitFit", "Combined", "DoRA", "FacT",
-           "FullFineTuning", "GLoRA", "IA3", "InfixTuning", "IntrinsicDimension", "LNLoRA", "LayerNormTuning",
+__all__ = ["AdaLoRA", "AdaptedModel", "Adapter", "AdapterDrop", "AdapterL", "AdapterP", "BitFit", "Combined", "DoRA",
+           "FacT", "FullFineTuning", "GLoRA", "IA3", "InfixTuning", "IntrinsicDimension", "LNLoRA", "LayerNormTuning",
            "LlamaAdapter", "LoRA", "LoRAFA", "LoRAPlus", "LongLoRA", "Method", "MultiLoRA", "PTuning",
            "ParallelAdapter", "PiSSA", "PreEmbed", "PreLayer", "PrefixTuning", "PromptTuning", "ResidualAdapter",
            "SAID", "ScaledParallelAdapter", "TiedLoRA", "TopK", "VeRA", "activations", "apply", "clone", "create",
-           "d90", "drop_adapters", "fingerprint", "forward_rows", "generate_rows", "load", "methods", "mix",
-           "register", "save", "set_prefix", "table", "to_lora"]
+           "d90", "drop_adapters", "fingerprint", "forward_rows", "generate_rows", "load", "methods", "mix", "register",
+           "save", "set_prefix", "table", "to_lora"]

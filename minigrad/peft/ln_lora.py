@@ -83,5 +83,5 @@ class LNLoRA(Targeted):
 
     def size(self, path: str, out_features: int, in_features: int) -> int:
         """A, B, γ and β."""
-        check_rank(self, path, out_features, in_features)
+        check_rank(self, self.rank, path, out_features, in_features)
         return self.rank * (in_features + out_features) + 2 * (in_features if self.pos == "pre" else self.rank)

@@ -96,6 +96,6 @@ class MultiLoRA(Targeted):
 
     def size(self, path: str, out_features: int, in_features: int) -> int:
         """n times A, B and c."""
-        check_rank(self, path, out_features, in_features)
+        check_rank(self, self.rank, path, out_features, in_features)
         scales = 1 if self.scaling == "scalar" else out_features
         return self.branches * (self.rank * (in_features + out_features) + scales)

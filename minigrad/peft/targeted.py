@@ -76,12 +76,11 @@ class Targeted(Method):
         return [m for m in model.modules() if type(m) is self.layer]
 
 
-def check_rank(method: Targeted, path: str, out_features: int, in_features: int) -> None:
-    """ValueError if the method's rank is larger than that of any matrix of this shape."""
-    if method.rank > min(out_features, in_features):
-        raise ValueError(f"{type(method).__name__}: rank {method.rank} is too large for {path}, whose weight is "
-                         f"{out_features} × {in_features}: its rank is at most {min(out_features, in_features)}. Choose a "
-                         "smaller rank")
+def check_rank(method: Targeted, rank: int, path: str, out_features: int, in_features: int) -> None:
+    """ValueError if the rank is larger than that of any matrix of this shape."""
+    if rank > min(out_features, in_features):
+        raise ValueError(f"{type(method).__name__}: rank {rank} is too large for {path}, whose weight is {out_features} × "
+                         f"{in_features}: its rank is at most {min(out_features, in_features)}. Choose a smaller rank")
 
 
 def check_dropout(method: Targeted) -> None:
