@@ -49,7 +49,10 @@ def memory(model, batch) -> MemoryUse:
     loss.backward()
     trained = {id(p): p for group in trainer.optimizer.param_groups for p in group["params"] if p.grad is not None}
     gradients = sum(p.grad.nbytes for p in trained.values())
+    counts = {id(p): p._version.count for p in trained.values()}
     trainer.optimizer.step()
+    for p in trained.values():                      # no value has changed: for graphs and methods there was no step
+        p._version.count = counts[id(p)]
     trainer.optimizer.zero_grad()
     model.train(training)
     return MemoryUse(weights=sum(p.data.nbytes for p in model.parameters()), activations=activations, gradients=gradients,
