@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 
 import numpy as np
@@ -189,3 +190,14 @@ def test_writing_into_an_input_is_noticed():
     a = np.ones(3)
     with pytest.raises(kit.Wrong, match="changed its input number 1"), kit.unchanged(a):
         a += 1
+
+
+@pytest.mark.parametrize("mark, new, same", [("", "1.04 K AE", True), ("", "1.10 K AE", False), ("# about", "1.10 K AE", True),
+                                             ("# about", "1.0 K EH", False), ("# may differ", "7 K EH", True),
+                                             ("# may differ", "1.0 K AE\nmore", False)])
+def test_how_far_two_builds_of_a_notebook_may_differ(mark, new, same):
+    from notebooks.build import difference
+
+    def notebook(text):
+        return json.dumps({"cells": [{"source": [mark], "outputs": [{"output_type": "stream", "text": [text]}]}]})
+    assert (difference(notebook("1.0 K AE"), notebook(new)) is None) == same
