@@ -8,7 +8,7 @@ from lessons import engine
 from lessons.kit import calls, cases, check, exercise, num_vjp, rng, same, unchanged
 from minigrad.nn import functional as F
 
-SIZES = dict(lead=[(), (2,), (2, 3)], Tq=[4, 3, 1], Tk=[4, 5, 6], d=[3, 2, 5])
+SIZES = dict(lead=[(), (2,), (2, 3)], Tq=[4, 3, 1], Tk=[7, 5, 6], d=[3, 2, 5])
 
 
 def arrays(lead, Tq, Tk, d):
