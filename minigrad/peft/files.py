@@ -23,27 +23,45 @@ from minigrad.backend import host
 from minigrad.nn import Module
 from minigrad.peft import huggingface
 from minigrad.peft.adapted import AdaptedModel, apply
-from minigrad.peft.method import fields
+from minigrad.peft.method import fields, one_of
+from minigrad.peft.names import NAMES
 from minigrad.peft.registry import create, methods
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
 FORMAT = 1                                          # of our own section
 
 
-def save(adapted: AdaptedModel, directory) -> None:
-    """Write the active adapter to `directory` (made if it does not exist). The base is not stored, only named."""
+def save(adapted: AdaptedModel, directory, names: str | None = None) -> None:
+    """Write the active adapter to `directory` (made if it does not exist). The base is not stored, only described.
+
+    names: under whose names a LoRA's tensors are stored: None is our own; "gpt2" and "llama" are those of Hugging Face's
+    models, so that PEFT puts the adapter on one with these weights (names.py). `load` reads all three.
+    """
     method = adapted.method.stored()
+    if names is not None:
+        one_of(names, tuple(NAMES), "save: names")
     folder = pathlib.Path(directory)
+    config, state = huggingface.write(adapted, names)
     folder.mkdir(parents=True, exist_ok=True)
-    state = {name: host.np.ascontiguousarray(a) for name, a in adapted.state().items()}
-    tensors = safetensors.save(state, metadata={"format": "pt"})
-    ours = {"format": FORMAT, "method": method.name, "hyper": fields(method),
-            "sha256": hashlib.sha256(tensors).hexdigest(),
+    tensors = serialize(state)
+    ours = {"format": FORMAT, "sha256": hashlib.sha256(tensors).hexdigest(),
             "base": {"config": describe_config(adapted.base), "fingerprint": fingerprint(adapted.base)}}
-    config = {**huggingface.to_config(method), "base_model_name_or_path": None, "inference_mode": True,
-              "minigrad": ours}
+    if names is None:                               # else the tensors may be fused: PEFT's words are the description
+        ours |= {"method": method.name, "hyper": fields(method)}
+    config = {**config, "base_model_name_or_path": None, "inference_mode": True, "minigrad": ours}
     _write(folder / TENSORS, tensors)
     _write(folder / CONFIG, (json.dumps(config, indent=2, sort_keys=True) + "\n").encode())
+
+
+def serialize(state: dict) -> bytes:
+    """The bytes of a safetensors file with these arrays."""
+    return safetensors.save({name: host.np.ascontiguousarray(a) for name, a in state.items()}, metadata={"format": "pt"})
+
+
+def size_on_disk(adapted: AdaptedModel) -> tuple[int, int]:
+    """(bytes of the active adapter's tensors as `save` would write them, bytes of the base's)."""
+    base = {name: p.numpy() for name, p in adapted.base.named_parameters()}
+    return len(serialize(adapted.state())), len(serialize(base))
 
 
 def load(model: Module, directory, trainable: bool = False, check_base: bool = True,
@@ -67,18 +85,22 @@ def load(model: Module, directory, trainable: bool = False, check_base: bool = T
     data = _read(folder / TENSORS)
     ours = config.get("minigrad")
     if ours is None:
-        method = _foreign(config)
+        warnings.warn("this adapter was not written by minigrad, so nothing says which base model it belongs to; only "
+                      "names and shapes are checked", stacklevel=2)
     else:
         _check_section(ours, folder)
         if hashlib.sha256(data).hexdigest() != ours["sha256"]:
             raise ValueError(f"{folder / TENSORS} is damaged or does not belong to the {CONFIG} beside it (its SHA-256 "
                              "differs from the one noted there). Copy both files again, or save the adapter again")
         _check_base(model, ours["base"], folder, check_base)
-        method = create(ours["method"], **{k: tuple(v) if isinstance(v, list) else v for k, v in ours["hyper"].items()})
     try:
         state = safetensors.load(data)
     except SafetensorError as error:
         raise ValueError(f"{folder / TENSORS} is not a safetensors file, or it is cut off: {error}") from None
+    if ours is not None and "method" in ours:
+        method = create(ours["method"], **{k: tuple(v) if isinstance(v, list) else v for k, v in ours["hyper"].items()})
+    else:
+        method, state = huggingface.read(config, state, model)
     adapted = apply(model, method, name, rng=host.np.random.default_rng(0))     # drawn values are overwritten below
     try:
         adapted.load_state(state)
@@ -119,20 +141,12 @@ def _check_base(model: Module, saved: dict, folder, check_weights: bool) -> None
 
 
 def _check_section(ours: dict, folder) -> None:
-    if ours.get("format") != FORMAT or {"method", "hyper", "sha256", "base"} - set(ours):
+    if ours.get("format") != FORMAT or {"sha256", "base"} - set(ours) or ("method" in ours) != ("hyper" in ours):
         raise ValueError(f"{folder / CONFIG}: its \"minigrad\" section (format {ours.get('format')!r}) cannot be read "
                          f"by this version, which reads format {FORMAT}")
-    if ours["method"] not in methods():
+    if "method" in ours and ours["method"] not in methods():
         raise ValueError(f"{folder / CONFIG} needs the method {ours['method']!r}; this version has "
                          f"{', '.join(methods())}")
-
-
-def _foreign(config: dict):
-    """The method of a file that PEFT wrote."""
-    method = huggingface.from_config(config)
-    warnings.warn("this adapter was not written by minigrad, so nothing says which base model it belongs to; only "
-                  "names and shapes are checked", stacklevel=3)
-    return method
 
 
 def _read_config(path: pathlib.Path) -> dict:

@@ -19,7 +19,6 @@ from minigrad.peft.targets import embedding_shapes, find_layers, linear_shapes, 
 
 SCALINGS = {"alpha": lambda alpha, r: alpha, "alpha/r": lambda alpha, r: alpha / r,
             "alpha/sqrt(r)": lambda alpha, r: alpha / math.sqrt(r)}
-UNSCALED = {"alpha": lambda s, r: s, "alpha/r": lambda s, r: s * r, "alpha/sqrt(r)": lambda s, r: s * math.sqrt(r)}
 LAYERS = (LoRALinear, LoRAEmbedding)                # what LoRA puts in a target's place (or a kind of these)
 OPTIONS = ("layers", "rank_pattern", "alpha_pattern", "slices")     # shown only where they are used
 
@@ -210,6 +209,16 @@ class LoRA(Method):
     def _pairs(self, table: bool) -> tuple[int, int]:
         """How many pairs A, B a target has, and into how many slices its output is cut."""
         return (1, 1) if self.slices is None or table else (sum(map(bool, self.slices)), len(self.slices))
+
+
+def alpha_for(scaling: str, scale: float, rank: int) -> float:
+    """The alpha that gives s = `scale` at this rank, to twelve digits.
+
+    >>> alpha_for("alpha/r", 2.0, 8)
+    16
+    """
+    alpha = float(f"{scale / SCALINGS[scaling](1.0, rank):.12g}")
+    return int(alpha) if alpha.is_integer() else alpha
 
 
 def lora_layers(model: Module) -> dict[str, Module]:

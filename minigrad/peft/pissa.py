@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from minigrad.backend import host
 from minigrad.peft.adapted import AdaptedModel
-from minigrad.peft.lora import UNSCALED, LoRA, lora_layers
+from minigrad.peft.lora import LoRA, alpha_for, lora_layers
 from minigrad.peft.lora_init import RESIDUAL
 from minigrad.peft.method import fill
 from minigrad.peft.registry import register
@@ -51,7 +51,7 @@ def to_lora(adapted: AdaptedModel, name: str = "lora") -> AdaptedModel:
     >>> import minigrad as mg
     >>> gpt = mg.models.GPT(mg.models.GPTConfig(vocab_size=11, context=8, d_model=16, n_layers=2, n_heads=2))
     >>> to_lora(mg.peft.apply(gpt, PiSSA(rank=2, alpha=6))).method
-    LoRA(rank=4, alpha=12.0, targets=('q_proj', 'v_proj'), dropout=0.0, scaling='alpha/r', init='kaiming', bias='none')
+    LoRA(rank=4, alpha=12, targets=('q_proj', 'v_proj'), dropout=0.0, scaling='alpha/r', init='kaiming', bias='none')
     """
     old, tree = adapted.method, adapted.model
     if not (isinstance(old, LoRA) and old.low_rank) or old.bias != "none":
@@ -61,7 +61,7 @@ def to_lora(adapted: AdaptedModel, name: str = "lora") -> AdaptedModel:
     found = {path: (m.factors(), m.scale) for path, m in lora_layers(tree).items()}
     ranks = {path: A.shape[0] for path, ((A, _), _) in found.items()}
     rank = max(ranks.values())
-    alphas = {path: UNSCALED[old.scaling](scale, ranks[path]) for path, (_, scale) in found.items()}
+    alphas = {path: alpha_for(old.scaling, scale, ranks[path]) for path, (_, scale) in found.items()}
     alpha = next(alphas[path] for path in found if ranks[path] == rank)
     plain = LoRA(rank=rank, alpha=alpha, targets=old.targets, scaling=old.scaling, layers=old.layers,
                  rank_pattern={path: r for path, r in ranks.items() if r != rank},

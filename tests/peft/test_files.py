@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from minigrad import peft
-from minigrad.peft import LoRA, PrefixTuning, PromptTuning, TopK
+from minigrad.peft import LoRA, PiSSA, PrefixTuning, PromptTuning, TopK
+from minigrad.peft.files import size_on_disk
 from tests.peft.rows import adapt, logits, make_base, make_ids, randomize
 
 
@@ -58,23 +59,99 @@ def test_a_file_without_our_section_is_read_by_pefts_words(folder, backend):
     config = json.loads(path.read_text())
     ours = peft.load(make_base(), folder)
     del config["minigrad"]
-    path.write_text(json.dumps({**config, "an_option_of_tomorrow": None}))
-    with pytest.warns(UserWarning, match="not written by minigrad"):
+    path.write_text(json.dumps({**config, "an_option_of_tomorrow": None, "another": 3}))
+    with pytest.warns(UserWarning, match="not written by minigrad"), \
+            pytest.warns(UserWarning, match="does not know, which are ignored: an_option_of_tomorrow, another"):
         theirs = peft.load(make_base(), folder)
     assert theirs.method == ours.method
     assert np.array_equal(logits(theirs, make_ids()), logits(ours, make_ids()))
-    path.write_text(json.dumps({**config, "use_dora": True}))
-    with pytest.raises(ValueError, match="use_dora=True"):
+
+
+# What PEFT would put where, in the words of its adapter_config.json; the tensors are those of q_proj and v_proj, rank 2.
+@pytest.mark.parametrize("words", [
+    {"target_modules": r".*\.(q|v)_proj"}, {"target_modules": ["attn.v_proj", "q_proj"]},
+    {"target_modules": ["q_proj", "k_proj", "v_proj"], "exclude_modules": ["k_proj"]},
+    {"target_modules": "all-linear", "exclude_modules": ".*(k|o|up|down)_proj"},
+    {"layers_to_transform": [0, 1], "layers_pattern": "blocks"}, {"r": 7, "rank_pattern": {"q_proj": 2, "blocks.*v_proj": 2}},
+    {"lora_alpha": 3, "alpha_pattern": {r".*\.[01]\.attn\.(q|v)_proj": 16}}], ids=str)
+def test_targets_and_patterns_are_read_as_peft_means_them(words, folder, backend):
+    path = folder / "adapter_config.json"
+    ours = peft.load(make_base(), folder)
+    config = json.loads(path.read_text())
+    del config["minigrad"]
+    path.write_text(json.dumps({**config, **words}))
+    with pytest.warns(UserWarning, match="not written by minigrad"):
+        theirs = peft.load(make_base(), folder)
+    assert np.array_equal(logits(theirs, make_ids()), logits(ours, make_ids()))
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    ({"modules_to_save": ["head"]}, "modules_to_save=\\['head'\\]"), ({"lora_bias": True}, "lora_bias=True"),
+    ({"init_lora_weights": "corda"}, "init_lora_weights='corda', which changes the base"),
+    ({"target_modules": ["q_proj"]}, "unexpected: base_model.model.blocks.0.attn.v_proj.lora_A.weight"),
+    ({"target_modules": ["q_proj", "v_proj", "k_proj"]}, "missing: base_model.model.blocks.0.attn.k_proj.lora_A.weight"),
+    ({"target_modules": ["c_attn"]}, "none of this model's layers"), ({"layers_to_transform": 0}, "unexpected: .*blocks.1"),
+    ({"r": 3}, "wrong shape: .*lora_A.weight is \\(2, 8\\), the model needs \\(3, 8\\)"),
+    ({"use_dora": True}, "missing: base_model.model.blocks.0.attn.q_proj.lora_magnitude_vector, shape \\(8,\\)")], ids=str)
+def test_what_does_not_go_with_the_tensors_or_with_us_is_refused(words, message, folder, backend):
+    path = folder / "adapter_config.json"
+    config = json.loads(path.read_text())
+    del config["minigrad"]
+    path.write_text(json.dumps({**config, **words}))
+    with pytest.warns(UserWarning, match="not written by minigrad"), pytest.raises(ValueError, match=message):
         peft.load(make_base(), folder)
-    path.write_text(json.dumps({**config, "target_modules": ".*_proj"}))
-    with pytest.raises(ValueError, match="regular expression"):
-        peft.load(make_base(), folder)
-    path.write_text(json.dumps({"peft_type": "PREFIX_TUNING"}))
-    with pytest.raises(ValueError, match="lacks 'num_virtual_tokens'"):
-        peft.load(make_base(), folder)
-    path.write_text(json.dumps({**config, "peft_type": "BOFT"}))
-    with pytest.raises(ValueError, match="'BOFT'.*LORA"):
-        peft.load(make_base(), folder)
+
+
+def test_other_types_of_peft(folder, backend):
+    path = folder / "adapter_config.json"
+    config = json.loads(path.read_text())
+    del config["minigrad"]
+    for words, message in (({"peft_type": "PREFIX_TUNING"}, "lacks 'num_virtual_tokens'"),
+                           ({"peft_type": "BOFT"}, "peft_type 'BOFT'")):
+        path.write_text(json.dumps({**config, **words}))
+        with pytest.warns(UserWarning, match="not written by minigrad"), pytest.raises(ValueError, match=message):
+            peft.load(make_base(), folder)
+
+
+def test_a_file_under_gpt2s_names_comes_back(backend, tmp_path):
+    """q and v of their own become one pair of rank 4 for c_attn; read again, they are pairs of rank 4 each."""
+    base, ids = make_base(), make_ids()
+    adapted = randomize(adapt(base, LoRA(rank=2, alpha=5, targets=("q_proj", "v_proj", "down_proj", "token_embedding"))))
+    adapted.save(tmp_path, names="gpt2")
+    shapes = header(tmp_path / "adapter_model.safetensors")
+    layer = "base_model.model.transformer.h.1"
+    assert shapes[f"{layer}.attn.c_attn.lora_A.weight"] == ("F32", (4, 8))
+    assert shapes[f"{layer}.attn.c_attn.lora_B.weight"] == ("F32", (24, 4))
+    assert shapes[f"{layer}.mlp.c_proj.lora_A.weight"] == ("F32", (2, 32))
+    assert shapes["base_model.model.transformer.wte.lora_embedding_A"] == ("F32", (2, 11))
+    again = peft.load(make_base(), tmp_path)
+    assert again.method.rank_and_scale("blocks.0.attn.k_proj")[0] == 4
+    np.testing.assert_allclose(logits(again, ids), logits(adapted, ids), rtol=0, atol=1e-5)
+    again.save(tmp_path / "second", names="gpt2")   # now q, k and v share one A again: the same file
+    assert header(tmp_path / "second" / "adapter_model.safetensors") == shapes
+    with pytest.raises(ValueError, match="other weights"):
+        other = make_base()
+        other.norm.weight.data = other.norm.weight.data + 1
+        peft.load(other, tmp_path)
+
+
+@pytest.mark.parametrize(("method", "names", "words"), [
+    (LoRA(rank=2), "gpt3", "'gpt2', 'llama'; got 'gpt3'"), (TopK(1), "gpt2", "is for LoRA and its variants"),
+    (PiSSA(rank=2), "gpt2", "peft.to_lora"), (LoRA(rank=2, targets="v_proj", slices=(True, False)), "llama", "peft.to_lora"),
+    (LoRA(rank=2, targets="position_embedding"), "llama", "has nothing like position_embedding")], ids=str)
+def test_what_has_no_name_elsewhere(method, names, words, backend, tmp_path):
+    with pytest.raises(ValueError, match=words):
+        adapt(make_base(), method).save(tmp_path / "adapter", names=names)
+    assert not (tmp_path / "adapter").exists()
+
+
+def test_sizes_on_disk_are_those_of_the_files(folder, backend, capsys):
+    adapted = peft.load(make_base(), folder)
+    own, base = size_on_disk(adapted)
+    assert own == os.path.getsize(folder / "adapter_model.safetensors")
+    assert 4 * make_base().num_parameters() < base < 4 * make_base().num_parameters() + 4000
+    adapted.summary()
+    assert f"on disk: {own:,d} bytes || base: {base:,d} bytes || {100 * own / base:.4f}%" in capsys.readouterr().out
 
 
 def test_another_base_is_refused(folder, backend):
