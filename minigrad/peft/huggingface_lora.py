@@ -78,7 +78,6 @@ def read(config: dict, state: dict, model: Module) -> tuple[LoRA, dict]:
         raise ValueError(f"init_lora_weights={config['init_lora_weights']!r} split GPT-2's weights, of which some are fused "
                          "and apart in our model. In PEFT, save it with path_initial_model_for_weight_conversion, which "
                          "makes it a plain LoRA for the original weights")
-    stabilized = "alpha/sqrt(r)" if config.get("use_rslora") else "alpha/r"
     default, paths, sizes = (config.get("r", 8), config.get("lora_alpha", 8)), [], {}
     for name in chosen:
         size = tuple(_pattern(config.get(pattern), name, value)
@@ -87,10 +86,11 @@ def read(config: dict, state: dict, model: Module) -> tuple[LoRA, dict]:
         sizes.update((path, size) for path in places[name] if size != default)
     listed = config.get("target_modules")
     short = kind is None and isinstance(listed, list) and [name for name in places if _named(listed, name)] == chosen
-    split = config.get("init_lora_weights") in RESIDUAL
-    cls = DoRA if config.get("use_dora") else PiSSA if split else LoRA
-    method = cls(rank=default[0], alpha=default[1], targets=tuple(listed if short else paths), dropout=config.get("lora_dropout", 0.0),
-                 scaling=stabilized, init=STARTS[config.get("init_lora_weights", True)], bias=config.get("bias", "none"),
+    start = STARTS[config.get("init_lora_weights", True)]
+    cls = DoRA if config.get("use_dora") else PiSSA if start in RESIDUAL else LoRA
+    method = cls(rank=default[0], alpha=default[1], targets=tuple(listed if short else paths), init=start,
+                 scaling="alpha/sqrt(r)" if config.get("use_rslora") else "alpha/r",
+                 dropout=config.get("lora_dropout", 0.0), bias=config.get("bias", "none"),
                  rank_pattern={path: r for path, (r, _) in sizes.items() if r != default[0]},
                  alpha_pattern={path: a for path, (_, a) in sizes.items() if a != default[1]})
     if kind is not None:
