@@ -5,6 +5,7 @@ import re
 import warnings
 from collections import Counter
 
+from minigrad.backend import host
 from minigrad.nn import Embedding, Linear, Module
 from minigrad.peft import names as naming
 from minigrad.peft.dora import DoRA
@@ -25,7 +26,7 @@ READ = ("r", "lora_alpha", "lora_dropout", "bias", "use_rslora", "use_dora", "ta
         "layers_to_transform", "layers_pattern", "rank_pattern", "alpha_pattern", "init_lora_weights")
 STARTS = {True: "kaiming", False: "kaiming", "gaussian": "gaussian", "orthogonal": "kaiming", "eva": "kaiming",
           "pissa": "pissa", "olora": "olora"}       # values come from the file; but these two split the base's weights
-SUFFIX = re.compile(r"(.+?)\.(lora_[AB]\.weight|lora_embedding_[AB]|lora_magnitude_vector|(?:base_layer\.)?bias)")
+SUFFIX = re.compile(r"(.+?)\.(lora_[AB]\.weight|lora_embedding_[AB]|lora_magnitude_vector|(?:base_layer\.)?(?:bias|weight))")
 
 
 def write(method: LoRA, tree: Module, base: Module, state: dict, kind: str | None = None) -> tuple[dict, dict]:
@@ -95,8 +96,8 @@ def read(config: dict, state: dict, model: Module) -> tuple[LoRA, dict]:
                  alpha_pattern={path: a for path, (_, a) in sizes.items() if a != default[1]})
     if kind is not None:
         tensors = naming.to_ours(kind, tensors, model)
-        state = {f"{PEFT_PREFIX}{path}.{suffix}": array for path, t in tensors.items() for suffix, array in t.items()}
-    return method, state
+    _drop_weights_of_the_base(tensors, model)
+    return method, {f"{PEFT_PREFIX}{path}.{suffix}": array for path, t in tensors.items() for suffix, array in t.items()}
 
 
 def targets_of(config: dict, names, linears) -> list[str]:
@@ -131,7 +132,7 @@ def _pattern(patterns: dict | None, name: str, default):
 
 
 def _by_path(state: dict) -> dict:
-    """{path: {suffix: array}}; a name that is none of LoRA's stays a path with the suffix ""."""
+    """{path: {suffix: array}}; ValueError for a name that no adapter of LoRA's kind has."""
     found = {}
     for name, array in state.items():
         match = SUFFIX.fullmatch(name.removeprefix(PEFT_PREFIX))
@@ -139,6 +140,19 @@ def _by_path(state: dict) -> dict:
             raise ValueError(f"tensor {name!r} is none that LoRA has")
         found.setdefault(match[1], {})[match[2]] = array
     return found
+
+
+def _drop_weights_of_the_base(tensors: dict, model: Module) -> None:
+    """PEFT saves the embedding and the head as they are beside a LoRA on one of them; they must be the base's."""
+    own = dict(model.named_parameters(remove_duplicate=False))
+    for path, t in tensors.items():
+        for suffix in ("weight", "base_layer.weight"):
+            if suffix in t and (p := own.get(f"{path}.weight")) is not None:
+                if t[suffix].shape != p.shape or not host.np.allclose(t[suffix], p.numpy(), rtol=1e-3, atol=1e-5):
+                    raise ValueError(f"the adapter's file has a {path}.weight of its own, {tuple(t[suffix].shape)}, which is "
+                                     "not this base's: it was trained or resized with the adapter. Load it into the base "
+                                     "first")
+                del t[suffix]
 
 
 def _check_options(config: dict) -> None:

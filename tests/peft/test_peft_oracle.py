@@ -10,6 +10,7 @@ from tests.peft.rows import adapt, logits, loss_of, make_base, make_ids, randomi
 torch = pytest.importorskip("torch")
 hf = pytest.importorskip("peft")
 from tests.models.torch_gpt import twin  # noqa: E402
+from tests.peft.hugging_face import gpt2_of  # noqa: E402
 
 pytestmark = [pytest.mark.oracle, pytest.mark.filterwarnings("ignore")]
 CASES = [LoRA(rank=2, alpha=6),
@@ -54,31 +55,6 @@ def test_our_reader_takes_a_file_that_peft_wrote(tmp_path):
         expected = theirs(torch.tensor(ids)).numpy()
     np.testing.assert_allclose(logits(ours, ids), expected, rtol=0, atol=1e-5)
     assert not np.allclose(logits(base, ids), expected, atol=1e-3)
-
-
-def gpt2_of(base):
-    """transformers' GPT-2 with the weights of a minigrad GPT; its layers keep (in, out) and one matrix for q, k, v."""
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    c = base.config
-    model = GPT2LMHeadModel(GPT2Config(vocab_size=c.vocab_size, n_positions=c.context, n_embd=c.d_model, n_layer=c.n_layers,
-                                       n_head=c.n_heads, n_inner=c.d_ff, tie_word_embeddings=False, bos_token_id=0,
-                                       eos_token_id=0, attn_implementation="eager", resid_pdrop=0.0, embd_pdrop=0.0,
-                                       attn_pdrop=0.0)).double().eval()
-    w = {name: torch.tensor(a) for name, a in base.state_dict().items()}
-    state = {"transformer.wte.weight": w["token_embedding.weight"], "transformer.wpe.weight": w["position_embedding.weight"],
-             "transformer.ln_f.weight": w["norm.weight"], "transformer.ln_f.bias": w["norm.bias"],
-             "lm_head.weight": w["head.weight"]}
-    for i in range(c.n_layers):
-        for ours, theirs in (("norm1", "ln_1"), ("norm2", "ln_2")):
-            for kind in ("weight", "bias"):
-                state[f"transformer.h.{i}.{theirs}.{kind}"] = w[f"blocks.{i}.{ours}.{kind}"]
-        for names, theirs in ((("attn.q_proj", "attn.k_proj", "attn.v_proj"), "attn.c_attn"), (("attn.o_proj",), "attn.c_proj"),
-                              (("mlp.up_proj",), "mlp.c_fc"), (("mlp.down_proj",), "mlp.c_proj")):
-            state[f"transformer.h.{i}.{theirs}.weight"] = torch.cat([w[f"blocks.{i}.{n}.weight"] for n in names]).T.contiguous()
-            state[f"transformer.h.{i}.{theirs}.bias"] = torch.cat([w[f"blocks.{i}.{n}.bias"] for n in names])
-    model.load_state_dict(state)
-    return model
 
 
 @pytest.mark.parametrize("method", [PrefixTuning(length=3), PromptTuning(length=3)], ids=lambda m: m.name)
