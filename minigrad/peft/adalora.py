@@ -9,7 +9,7 @@ from minigrad.backend import host
 from minigrad.nn import Linear, Module
 from minigrad.nn import functional as F
 from minigrad.peft.layers import Mergeable
-from minigrad.peft.method import parameter, whole_number
+from minigrad.peft.method import fixed, parameter, whole_number
 from minigrad.peft.registry import register
 from minigrad.peft.targeted import Targeted, check_dropout, check_rank
 
@@ -35,9 +35,9 @@ class SVDLinear(Mergeable):
         if not self.fixed:
             for name in TRIPLET:
                 zero = np.zeros(getattr(self, name).shape)
-                self.register_buffer(f"importance_{name}", parameter(zero, weight).detach())
-                self.register_buffer(f"uncertainty_{name}", parameter(zero, weight).detach())
-            self.register_buffer("kept_triplets", parameter(np.ones((r, 1)), weight).detach())
+                self.register_buffer(f"importance_{name}", fixed(zero, weight))
+                self.register_buffer(f"uncertainty_{name}", fixed(zero, weight))
+            self.register_buffer("kept_triplets", fixed(np.ones((r, 1)), weight))
         self.mark()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ class SVDLinear(Mergeable):
     def penalty(self) -> Tensor:
         """‖PᵀP − I‖² + ‖QQᵀ − I‖²: how far the columns of P and the rows of Q are from orthonormal."""
         P, Q = self.lora_B, self.lora_A
-        eye = parameter(host.np.eye(Q.shape[0]), Q).detach()
+        eye = fixed(host.np.eye(Q.shape[0]), Q)
         return ((P.T @ P - eye) ** 2).sum() + ((Q @ Q.T - eye) ** 2).sum()
 
     # ---- the budget --------------------------------------------------------------------------------------------------
@@ -84,7 +84,7 @@ class SVDLinear(Mergeable):
 
     def keep(self, mask) -> None:
         """Remember which triplets are kept: host booleans (r,)."""
-        self.kept_triplets = parameter(mask[:, None], self.lora_E).detach()
+        self.kept_triplets.data = fixed(mask[:, None], self.lora_E).data
 
     def silence(self) -> None:
         """λ_i = 0 for every triplet that is not kept."""

@@ -8,10 +8,10 @@ from minigrad.backend import host
 from minigrad.nn import Linear, Module, Parameter
 from minigrad.nn import functional as F
 from minigrad.peft.layers import Mergeable
-from minigrad.peft.method import one_of, parameter, whole_number
+from minigrad.peft.method import fixed, one_of, parameter, whole_number
 from minigrad.peft.registry import register
 from minigrad.peft.targeted import Targeted, check_dropout
-from minigrad.peft.vera import frozen, kaiming, scaled_product, scaled_projection
+from minigrad.peft.vera import kaiming, scaled_product, scaled_projection
 
 PARTS = ("A", "B", "u", "v")
 
@@ -110,7 +110,7 @@ class TiedLoRA(Targeted):
     def vector(self, name: str, n: int, like: Parameter) -> Parameter:
         """u or v at the start."""
         values = host.np.zeros(n) if name == self.zero else host.np.ones(n)
-        return parameter(values, like) if name in self.train else frozen(values, like)
+        return parameter(values, like) if name in self.train else fixed(values, like)
 
     def size(self, path: str, out_features: int, in_features: int) -> int:
         """u and v."""
@@ -123,4 +123,4 @@ class TiedLoRA(Targeted):
 
     def _matrix(self, name: str, rows: int, columns: int, rng, like: Parameter) -> Parameter:
         values = host.np.zeros((rows, columns)) if name == self.zero else kaiming(rng, rows, columns)
-        return parameter(values, like) if name in self.train else frozen(values, like)
+        return parameter(values, like) if name in self.train else fixed(values, like)

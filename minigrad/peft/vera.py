@@ -9,7 +9,7 @@ from minigrad.backend import host
 from minigrad.nn import Linear, Module, Parameter
 from minigrad.nn import functional as F
 from minigrad.peft.layers import Mergeable
-from minigrad.peft.method import PEFT_PREFIX, fill, parameter, whole_number
+from minigrad.peft.method import PEFT_PREFIX, fill, fixed, parameter, whole_number
 from minigrad.peft.registry import register
 from minigrad.peft.targeted import Targeted, check_dropout
 
@@ -33,7 +33,6 @@ class VeRALinear(Mergeable):
         super().__init__(base_layer)
         np, weight = host.np, base_layer.weight
         out_features, in_features = weight.shape
-        # Not trained, so buffers; and Parameters, since they are no activations of the step that uses them.
         for name, p in zip(("vera_A", "vera_B"), common, strict=True):      # (r, most in), (most out, r)
             self.register_buffer(name, p)
         self.vera_lambda_d = parameter(np.full(method.rank, method.d_initial), weight)      # (r,)
@@ -96,7 +95,7 @@ class VeRA(Targeted):
         """A and B, as large as the largest target needs."""
         most_out, most_in = (max(sizes) for sizes in zip(*shapes.values(), strict=True))
         drawn, like = host.np.random.default_rng(self.seed), model.norm.weight
-        return frozen(kaiming(drawn, self.rank, most_in), like), frozen(kaiming(drawn, most_out, self.rank), like)
+        return fixed(kaiming(drawn, self.rank, most_in), like), fixed(kaiming(drawn, most_out, self.rank), like)
 
     def size(self, path: str, out_features: int, in_features: int) -> int:
         """d and b."""
@@ -118,8 +117,3 @@ class VeRA(Targeted):
 def kaiming(rng, rows: int, columns: int):
     """Host numbers (rows, columns) from U(−√(6/columns), √(6/columns)): Kaiming's, with gain √2."""
     return rng.uniform(-1.0, 1.0, (rows, columns)) * math.sqrt(6.0 / columns)
-
-
-def frozen(values, like: Parameter) -> Parameter:
-    """These host values as a parameter that is not trained."""
-    return parameter(values, like).requires_grad_(False)

@@ -109,3 +109,28 @@ def test_the_gated_prompt_equals_pefts_on_llamas_attention():
     np.testing.assert_allclose(mg.to_numpy(ours.beside.prompt.grad), theirs.adaption_prompt.grad[0].numpy(), atol=1e-5)
     slope = 1 - np.tanh(gate) ** 2
     np.testing.assert_allclose(mg.to_numpy(ours.beside.gate.grad).sum(), theirs.adaption_gate.grad.item() * slope, rtol=1e-5)
+
+
+def test_d6_on_gpt2_peft_adds_the_prompts_heads_behind_o_proj():
+    """The official code adds them before it, as ours does: these heads then pass through o_proj like the others."""
+    from peft.tuners.adaption_prompt.layer import AdaptedAttentionGPT
+
+    from minigrad.peft import LlamaAdapter
+
+    base = make_base("float64")
+    ours = randomize(adapt(base, LlamaAdapter(length=3))).eval().model.blocks[0].attn
+    theirs = AdaptedAttentionGPT("gpt2", 3, gpt2_of(base).transformer.h[0].attn)
+    gate = 0.7
+    ours.beside.gate.data = np.full(2, gate)
+    theirs.adaption_prompt.data = torch.tensor(ours.beside.prompt.numpy()[None])
+    theirs.adaption_gate.data = torch.tensor([np.tanh(gate)])
+    x = np.random.default_rng(0).normal(size=(2, 5, 8))
+    with torch.no_grad():
+        mask = torch.full((5, 5), -torch.inf, dtype=torch.float64).triu(1)[None, None]
+        out = theirs(torch.tensor(x), attention_mask=mask)[0].numpy()
+    plain = base.blocks[0].attn(mg.tensor(x)).numpy()
+    heads = ours.beside(ours, ours.split_heads(ours.q_proj(mg.tensor(x)))).numpy()          # (B, H, T, D/H)
+    heads = heads.transpose(0, 2, 1, 3).reshape(2, 5, 8)
+    np.testing.assert_allclose(out - plain, heads, rtol=0, atol=1e-6)                       # its softmax is float32
+    np.testing.assert_allclose(ours(mg.tensor(x)).numpy() - plain, heads @ base.blocks[0].attn.o_proj.weight.numpy().T,
+                               rtol=0, atol=1e-12)
