@@ -1,12 +1,13 @@
 """adapter_config.json in the words of Hugging Face PEFT, for the methods that PEFT has; both directions.
 
 The tensors' names need no table: they are PEFT's prefix and our module paths (method.py), and these methods call their
-parameters what PEFT calls them. LoRA has options enough for a file of its own, huggingface_lora.py.
+parameters what PEFT calls them. LoRA has options enough for a file of its own, huggingface_lora.py; the other methods
+that are put around linear layers share huggingface_targeted.py.
 """
 from __future__ import annotations
 
 from minigrad.nn import Module
-from minigrad.peft import huggingface_lora
+from minigrad.peft import huggingface_lora, huggingface_targeted
 from minigrad.peft.adapted import AdaptedModel
 from minigrad.peft.lora import LoRA
 from minigrad.peft.method import Method
@@ -22,13 +23,15 @@ def write(adapted: AdaptedModel, names: str | None = None) -> tuple[dict, dict]:
         return huggingface_lora.write(method, adapted.model, adapted.base, state, names)
     if names is not None:
         raise ValueError(f"names={names!r} is for LoRA and its variants; this adapter is {method!r}")
-    return to_config(method), state
+    return huggingface_targeted.write(method, adapted.base) or to_config(method), state
 
 
 def read(config: dict, state: dict, model: Module) -> tuple[Method, dict]:
     """(method, tensors under our names) of a file that was written for `model`, or for the model of which it is a twin."""
     if config.get("peft_type") == "LORA":
         return huggingface_lora.read(config, state, model)
+    if config.get("peft_type") in huggingface_targeted.OPTIONS:
+        return huggingface_targeted.read(config, state, model)
     return from_config(config), state
 
 
@@ -67,4 +70,4 @@ def from_config(config: dict) -> Method:
     except KeyError as error:
         raise ValueError(f"adapter_config.json of type {kind} lacks {error}") from None
     raise ValueError(f"adapter_config.json has peft_type {kind!r}; of PEFT's types we read LORA, PREFIX_TUNING, "
-                     "PROMPT_TUNING and P_TUNING")
+                     f"PROMPT_TUNING, P_TUNING, {', '.join(huggingface_targeted.OPTIONS)}")

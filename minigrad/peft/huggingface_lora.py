@@ -86,7 +86,7 @@ def read(config: dict, state: dict, model: Module) -> tuple[LoRA, dict]:
         paths += places[name]
         sizes.update((path, size) for path in places[name] if size != default)
     listed = config.get("target_modules")
-    short = kind is None and isinstance(listed, list) and [name for name in places if _named(listed, name)] == chosen
+    short = kind is None and isinstance(listed, list) and [name for name in places if named(listed, name)] == chosen
     start = STARTS[config.get("init_lora_weights", True)]
     cls = DoRA if config.get("use_dora") else PiSSA if start in RESIDUAL else LoRA
     method = cls(rank=default[0], alpha=default[1], targets=tuple(listed if short else paths), init=start,
@@ -109,7 +109,7 @@ def targets_of(config: dict, names, linears) -> list[str]:
     wanted, excluded = config.get("target_modules") or [], config.get("exclude_modules") or []
     if wanted == "all-linear":
         wanted = [name for name in linears if name.rpartition(".")[2] not in ("head", "lm_head")]
-    found = [name for name in names if _named(wanted, name) and not _named(excluded, name)]
+    found = [name for name in names if named(wanted, name) and not named(excluded, name)]
     layers, patterns = config.get("layers_to_transform"), config.get("layers_pattern") or [r"[^.]*"]
     if layers is None or layers == [] or isinstance(wanted, str):
         return found
@@ -120,7 +120,7 @@ def targets_of(config: dict, names, linears) -> list[str]:
     return [name for name in found if numbers[name] in layers]
 
 
-def _named(wanted, name: str) -> bool:
+def named(wanted, name: str) -> bool:
     """PEFT's rule: a string is a regular expression for the whole name, an entry of a list the name or its end."""
     if isinstance(wanted, str):
         return re.fullmatch(wanted, name) is not None

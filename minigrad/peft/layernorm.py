@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from minigrad.nn import LayerNorm, Module, RMSNorm
 from minigrad.peft.clone import thaw
-from minigrad.peft.method import Method
+from minigrad.peft.method import PEFT_PREFIX, Method, fill
 from minigrad.peft.registry import register
 
 
@@ -37,6 +37,19 @@ class LayerNormTuning(Method):
     def count(self, config) -> int:
         """γ and β of 2L + 1 norms."""
         return 2 * (2 * config.n_layers + 1) * config.d_model
+
+    def state(self, model: Module, own: dict) -> dict:
+        """The norms' parameters, as PEFT's files name them."""
+        return {name: p.numpy() for name, p in _named(own).items()}
+
+    def load_state(self, model: Module, own: dict, state: dict) -> None:
+        """Take the values under these names."""
+        fill(_named(own), state)
+
+
+def _named(own: dict) -> dict:
+    """PEFT keeps its trained norm in a module of that name beside the base's."""
+    return {PEFT_PREFIX + "{}.ln_tuning_layers.{}".format(*name.rsplit(".", 1)): p for name, p in own.items()}
 
 
 def norm_parameters(model: Module) -> list:
