@@ -42,7 +42,7 @@ def build(source: pathlib.Path, write_figures: bool) -> tuple[str, str, float]:
     notebook.metadata = METADATA
     for i, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{i:02d}"
-    NotebookClient(notebook, timeout=120, record_timing=False, kernel_name="python3",
+    NotebookClient(notebook, timeout=120, record_timing=False, coalesce_streams=True, kernel_name="python3",
                    resources={"metadata": {"path": str(HERE)}}).execute()
     notebook.metadata = METADATA
     for cell in notebook.cells:
