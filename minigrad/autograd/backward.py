@@ -108,11 +108,17 @@ def _accumulate(grads, node, gx, fresh) -> None:
 
 def _is_fresh(gx, gy, owned: bool, fn: Function, gxs, i: int) -> bool:
     """Whether this operation has just made gx, so that nobody else can see it change."""
+    for j, other in enumerate(gxs):
+        if other is gx and j != i:
+            return False
     if gx is gy:
-        return owned and all(other is not gx for j, other in enumerate(gxs) if j != i)
+        return owned
     if fn.override is not None or gx.ndim == 0 or getattr(gx, "base", None) is not None:
         return False
-    return all(gx is not a for a in fn._saved) and all(gx is not other for j, other in enumerate(gxs) if j != i)
+    for a in fn._saved:                             # (a loop, because `in` would compare elements)
+        if a is gx:
+            return False
+    return True
 
 
 def _finish_leaf(leaf: Tensor, gx, owned: bool) -> None:

@@ -47,6 +47,7 @@ class Function:
     override = None                                 # set by mg.override
     forward_line = ""                               # set by mg.debug
     owns_gy = False
+    watchers = _saved = _sources = _counts = ()
     out_format = None                               # the number format of the output and of each input, where it is
     formats = None                                  # narrower than float32 (set by the hook of precision.py)
 
@@ -63,14 +64,12 @@ class Function:
         arrays = [x.data if isinstance(x, Tensor) else x for x in inputs]
         self.be = be = _backend.of(*arrays)
         self.xp = be.xp
-        if _grad_enabled.get():
-            self.needs = [isinstance(x, Tensor) and x._requires_grad for x in inputs]
-            self.recording = any(self.needs)
-        else:
-            self.needs, self.recording = [False] * len(inputs), False
-        self._inputs, self._saved, self._sources, self._counts = inputs, (), (), ()
-        self.override = type(self).override         # what runs forward also decides what runs backward
-        y = self.forward(*arrays) if self.override is None else self.override.run_forward(self, arrays)
+        recording = _grad_enabled.get()
+        self.needs = needs = [recording and isinstance(x, Tensor) and x._requires_grad for x in inputs]
+        self.recording = recording = True in needs
+        self._inputs = inputs
+        self.override = override = type(self).override      # what runs forward also decides what runs backward
+        y = self.forward(*arrays) if override is None else override.run_forward(self, arrays)
         out = Tensor(be.asarray(y))
         if rounds:
             self._round(out)
@@ -78,15 +77,15 @@ class Function:
         if self.is_view and isinstance(first, Tensor):
             out._version = first._version
         out._format = self.out_format
-        if self.recording:
+        if recording:
             self.number = next(_counter)
-            self.edges = [_edge(x) if need else None for x, need in zip(inputs, self.needs, strict=True)]
+            # where each gradient goes: to a leaf tensor, or to the operation that made the input
+            self.edges = [(x if x._fn is None else x._fn) if need else None for x, need in zip(inputs, needs, strict=True)]
             self.shapes = [getattr(a, "shape", ()) for a in arrays]
             self.dtypes = [getattr(a, "dtype", None) for a in arrays]
             if state.hook is not None:
                 self.formats = [x._format if isinstance(x, Tensor) else None for x in inputs]
-            self.out_shape, self.out_dtype = out.data.shape, out.data.dtype
-            self.watchers = ()
+            self.out_shape = out.data.shape
             out._requires_grad, out._fn = True, self
             if _debug.get():
                 _debug.get().recorded(self)
@@ -105,9 +104,9 @@ class Function:
         """Keep arrays for `backward`: an input by reference (its later in-place change is noticed), others by value."""
         if not self.recording:
             return
+        versions = {id(x.data): x._version for x in self._inputs if isinstance(x, Tensor)}
         self._saved = arrays
-        self._sources = [next((x._version for x in self._inputs if isinstance(x, Tensor) and x.data is a), None)
-                         if a is not None else None for a in arrays]
+        self._sources = [versions.get(id(a)) for a in arrays]
         self._counts = [None if v is None else v.count for v in self._sources]
 
     @property
@@ -139,12 +138,12 @@ class Function:
         """The gradients for the inputs, un-broadcast and checked, in the inputs' order."""
         self.owns_gy = owned
         gxs = self.backward(gy) if self.override is None else self.override.run_backward(self, gy)
-        if not isinstance(gxs, tuple):
+        if type(gxs) is not tuple:
             gxs = (gxs,)
-        if len(gxs) != len(self.edges):
-            raise RuntimeError(f"backward of {self.name} returned {len(gxs)} gradients for {len(self.edges)} inputs")
-        return [None if edge is None else self._checked(gx, i) for i, (gx, edge) in enumerate(zip(gxs, self.edges,
-                                                                                                strict=True))]
+        edges = self.edges
+        if len(gxs) != len(edges):
+            raise RuntimeError(f"backward of {self.name} returned {len(gxs)} gradients for {len(edges)} inputs")
+        return [None if edges[i] is None else self._checked(gx, i) for i, gx in enumerate(gxs)]
 
     def _checked(self, gx, i):
         if gx is None:
@@ -176,7 +175,3 @@ def unbroadcast(g, shape, name="", i=0):
         raise RuntimeError(f"backward of {name}: the gradient of input {i} has shape {tuple(g.shape)}, which does not "
                            f"reduce to the input's shape {tuple(shape)}")
     return g.sum(axis=axes, keepdims=True).reshape(shape)
-
-
-def _edge(x):
-    return x if x._fn is None else x._fn            # a leaf tensor, or the operation that made it

@@ -241,14 +241,26 @@ class Backend:
 
     # ---- linear and embedding ---------------------------------------------------------------------------------------
 
+    def matmul(self, a, b):
+        """a·b over the last two dims; leading dims broadcast."""
+        return a @ b
+
     def linear(self, x, weight, bias):
         """y = x·wᵀ + b. (N, in), (out, in), (out,) -> (N, out)"""
         y = x @ weight.T
         return y if bias is None else y + bias
 
-    def column_sum(self, gy):
-        """Σ over rows, the gradient of a bias. (N, D) -> (D,)"""
-        return gy.sum(axis=0)
+    def linear_backward(self, gy, x, weight, needs):
+        """gx = gy·w,  gw = gyᵀ·x,  gb = Σ gy over rows; needs: which of the three. (N, out), (N, in), (out, in)
+
+        x is None where gw is not needed, weight where gx is not.
+        """
+        return (gy @ weight if needs[0] else None, gy.T @ x if needs[1] else None,
+                self.column_sum(gy) if needs[2] else None)
+
+    def column_sum(self, gy, factor=None):
+        """Σ over rows of gy, or of gy∘factor: the gradient of a bias, or of a norm's weight. (N, D) -> (D,)"""
+        return (gy if factor is None else gy * factor).sum(axis=0)
 
     def embedding_gradient(self, ids, gy, num_embeddings):
         """gw[ids[n]] += gy[n]: repeated ids add up. host (N,), (N, D) -> (num_embeddings, D)"""

@@ -241,11 +241,12 @@ class FusedBackend(Backend):
         self._flat(f"add_bias<{T}>", y.size, y, bias, np.int64(y.size), np.int32(y.shape[1]))
         return y
 
-    def column_sum(self, gy):
+    def column_sum(self, gy, factor=None):
         """Σ over rows in two launches: sums of chunks of rows, then the sum of those; always in the same order"""
         T = self._type(gy)
         if T is None or gy.ndim != 2:
-            return super().column_sum(gy)
+            return super().column_sum(gy, factor)
+        gy = gy if factor is None else gy * factor
         xp, (N, D) = self.xp, gy.shape
         (gy,) = self._laid_out(gy)
         per_chunk = max(32, math.isqrt(N))

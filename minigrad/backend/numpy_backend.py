@@ -11,8 +11,10 @@ import numpy as np
 
 from minigrad.backend import formats, memory, numpy_attention
 from minigrad.backend.base import GELU_CUBIC, SQRT_2_OVER_PI, Backend
+from minigrad.backend.threads import num_threads, pieces, spread
 
-BLOCK = 65_536                                      # elements: 256 KiB of float32; smaller blocks lose to call overhead
+BLOCK = 131_072                                     # elements: 512 KiB of float32; smaller blocks lose to call overhead
+LARGE = 1 << 23                                     # multiplications that are worth a second thread: 0.1 ms
 
 
 class NumpyBackend(Backend):
@@ -86,12 +88,11 @@ class NumpyBackend(Backend):
         x = np.asarray(x, order="C")                # (ascontiguousarray would give a 0-d array a dimension)
         y, d = np.empty_like(x), np.empty_like(x) if slope else None
         flat_x, flat_y, flat_d = x.reshape(-1), y.reshape(-1), d.reshape(-1) if slope else None
-        square, half = np.empty(min(BLOCK, x.size), x.dtype), np.empty(min(BLOCK, x.size), x.dtype)
-        for start in range(0, x.size, BLOCK):
-            xb, yb = flat_x[start:start + BLOCK], flat_y[start:start + BLOCK]
-            q, s = square[:xb.size], half[:xb.size]
-            np.multiply(xb, xb, out=q)
-            np.multiply(q, SQRT_2_OVER_PI * GELU_CUBIC, out=s)
+
+        def block(start, stop):
+            xb, yb = flat_x[start:stop], flat_y[start:stop]
+            square = xb * xb
+            s = square * (SQRT_2_OVER_PI * GELU_CUBIC)
             s += SQRT_2_OVER_PI
             s *= xb                                 # u
             np.tanh(s, out=s)
@@ -99,13 +100,15 @@ class NumpyBackend(Backend):
             s += 0.5
             np.multiply(xb, s, out=yb)
             if slope:
-                db = flat_d[start:start + BLOCK]
-                q *= 6.0 * SQRT_2_OVER_PI * GELU_CUBIC
-                q += 2.0 * SQRT_2_OVER_PI           # 2u′
-                q *= yb
+                db = flat_d[start:stop]
+                square *= 6.0 * SQRT_2_OVER_PI * GELU_CUBIC
+                square += 2.0 * SQRT_2_OVER_PI      # 2u′
+                square *= yb
                 np.subtract(1.0, s, out=db)
-                db *= q
+                db *= square
                 db += s
+
+        spread(block, pieces(x.size, size=BLOCK))
         return y, d
 
     # ---- number formats in blocks, without the passes that this block does not need -------------------------------------
@@ -141,33 +144,50 @@ class NumpyBackend(Backend):
                     yb[...] = formats.round_to(np, xb, fmt)
         return y
 
-    # ---- layer norm: row sums by einsum, which needs no temporary ---------------------------------------------------
+    # ---- layer norm in blocks of rows: row sums by BLAS and vecdot, which need no temporary -------------------------
 
     def layer_norm(self, x, weight, bias, eps):
         """y = x̂·w + b with x̂ = (x − mean)·r, r = 1/√(var + eps)"""
-        xhat = x - x.mean(axis=1, keepdims=True)
-        r = np.einsum("nd,nd->n", xhat, xhat)[:, None]
-        r /= max(x.shape[1], 1)
-        r += eps
-        np.sqrt(r, out=r)
-        np.reciprocal(r, out=r)
-        xhat *= r
-        if weight is None:
-            return (xhat if bias is None else xhat + bias), xhat, r
-        y = xhat * weight
-        if bias is not None:
-            y += bias
+        N, D = x.shape
+        xhat, r, ones = np.empty((N, D), x.dtype), np.empty((N, 1), x.dtype), np.ones((D, 1), x.dtype)
+        y = xhat if weight is None and bias is None else np.empty((N, D), x.dtype)
+
+        def rows(i, j):
+            h, rb, yb = xhat[i:j], r[i:j], y[i:j]
+            mean = x[i:j] @ ones
+            mean /= D
+            np.subtract(x[i:j], mean, out=h)
+            np.vecdot(h, h, out=rb[:, 0])
+            rb /= D
+            rb += eps
+            np.sqrt(rb, out=rb)
+            np.reciprocal(rb, out=rb)
+            h *= rb
+            if y is not xhat:
+                np.multiply(h, 1.0 if weight is None else weight, out=yb)
+            if bias is not None:
+                yb += bias
+
+        spread(rows, pieces(N, size=max(1, BLOCK // max(D, 1))))
         return y, xhat, r
 
     def layer_norm_backward(self, gy, xhat, r, weight):
         """gx = r·(g − mean g − x̂·mean(g·x̂)) with g = gy·w"""
-        g = gy.copy() if weight is None else gy * weight
-        along = np.einsum("nd,nd->n", g, xhat)[:, None]
-        along /= max(g.shape[1], 1)
-        g -= g.mean(axis=1, keepdims=True)
-        g -= xhat * along
-        g *= r
-        return g
+        (N, D), ones = gy.shape, np.ones((gy.shape[1], 1), gy.dtype)
+        gx = np.empty((N, D), gy.dtype)
+
+        def rows(i, j):
+            g, h = gx[i:j], xhat[i:j]
+            np.multiply(gy[i:j], 1.0 if weight is None else weight, out=g)
+            along, mean = np.vecdot(g, h)[:, None], g @ ones
+            along /= D
+            mean /= D
+            g -= mean
+            g -= h * along
+            g *= r[i:j]
+
+        spread(rows, pieces(N, size=max(1, BLOCK // max(D, 1))))
+        return gx
 
     # ---- attention: in blocks that stay in the cache ----------------------------------------------------------------
 
@@ -183,18 +203,49 @@ class NumpyBackend(Backend):
             return super().attention_backward(go, q, k, v, visible, additive, scale, drop, needs)
         return numpy_attention.backward(go, q, k, v, visible, additive, scale, drop, needs)
 
-    # ---- linear and embedding ---------------------------------------------------------------------------------------
+    # ---- linear and embedding: large products are shared among threads ----------------------------------------------
+
+    def matmul(self, a, b):
+        """a·b over the last two dims; a large product in one piece per thread: of a's rows, or of a stack of matrices"""
+        if a.size * b.shape[-1] < LARGE or a.shape[:-2] != b.shape[:-2]:
+            return a @ b
+        out = np.empty((*a.shape[:-1], b.shape[-1]), np.result_type(a, b))
+        spread(np.matmul, [(a[i:j], b if b.ndim == 2 else b[i:j], out[i:j]) for i, j in pieces(a.shape[0])])
+        return out
 
     def linear(self, x, weight, bias):
-        """y = x·wᵀ + b, the bias added in place"""
-        y = x @ weight.T
-        if bias is not None:
-            y += bias
+        """y = x·wᵀ + b, the bias added in place by the thread that has just made those rows"""
+        y = np.empty((x.shape[0], weight.shape[0]), np.result_type(x, weight))
+
+        def rows(i, j):
+            np.matmul(x[i:j], weight.T, out=y[i:j])
+            if bias is not None:
+                y[i:j] += bias
+
+        spread(rows, pieces(x.shape[0], num_threads() if x.size * weight.shape[0] >= LARGE else 1))
         return y
 
-    def column_sum(self, gy):
+    def linear_backward(self, gy, x, weight, needs):
+        """gx = gy·w,  gw = gyᵀ·x,  gb = Σ gy over rows, at the same time where they are large"""
+        (N, out), size = gy.shape, next((a.shape[1] for a in (x, weight) if a is not None), 0)
+        if gy.size * size < LARGE:
+            return super().linear_backward(gy, x, weight, needs)
+        gx, gw, gb = (np.empty(shape, gy.dtype) if need else None
+                      for need, shape in zip(needs, ((N, size), (out, size), out), strict=True))
+        # one thread per product where both are wanted: cutting a matrix would cost more than it gains
+        parts, jobs = max(1, num_threads() // (1 + (needs[0] and needs[1]))), []
+        if needs[0]:
+            jobs += [(gy[i:j], weight, gx[i:j]) for i, j in pieces(N, parts)]
+        if needs[1]:
+            jobs += [(gy.T[i:j], x, gw[i:j]) for i, j in pieces(out, parts)]
+        if needs[2]:
+            jobs.append((np.ones(N, gy.dtype), gy, gb))
+        spread(np.matmul, jobs)
+        return gx, gw, gb
+
+    def column_sum(self, gy, factor=None):
         """Σ over rows as a matrix–vector product, which BLAS does faster than a strided sum"""
-        return np.ones(gy.shape[0], gy.dtype) @ gy
+        return np.ones(gy.shape[0], gy.dtype) @ (gy if factor is None else gy * factor)
 
     def embedding_gradient(self, ids, gy, num_embeddings):
         """gw[ids[n]] += gy[n]: rows sorted by id, each run of equal ids summed once (add.at would go row by row)"""
@@ -212,24 +263,24 @@ class NumpyBackend(Backend):
         """The base class's step, block by block, so that the six arrays are read once from memory."""
         step_size = lr / (1.0 - beta1 ** step)
         root = math.sqrt(1.0 - beta2 ** step)
-        t = np.empty(min(BLOCK, p.size), p.dtype)
-        for start in range(0, p.size, BLOCK):
-            pb, gb = p[start:start + BLOCK], g[start:start + BLOCK]
-            mb, vb, tb = m[start:start + BLOCK], v[start:start + BLOCK], t[:pb.size]
+
+        def block(start, stop):
+            pb, gb, mb, vb = p[start:stop], g[start:stop], m[start:stop], v[start:stop]
             if weight_decay and decoupled:
                 pb *= 1.0 - lr * weight_decay
             elif weight_decay:
                 gb = gb + weight_decay * pb
             mb *= beta1
-            np.multiply(gb, 1.0 - beta1, out=tb)
-            mb += tb
+            t = gb * (1.0 - beta1)
+            mb += t
             vb *= beta2
-            np.multiply(gb, gb, out=tb)
-            tb *= 1.0 - beta2
-            vb += tb
-            np.sqrt(vb, out=tb)
-            tb /= root
-            tb += eps
-            np.divide(mb, tb, out=tb)
-            tb *= step_size
-            pb -= tb
+            np.multiply(gb, gb, out=t)
+            t *= 1.0 - beta2
+            vb += t
+            np.sqrt(vb, out=t)
+            t += eps * root                         # p −= lr/(1−β₁ᵗ)·m / (√v/root + ε), multiplied out by the root
+            np.divide(mb, t, out=t)
+            t *= step_size * root
+            pb -= t
+
+        spread(block, pieces(p.size, size=BLOCK))

@@ -74,7 +74,7 @@ class LayerNorm(Function):
             w = None if w is None else w.reshape(-1)
             gx = self.be.layer_norm_backward(rows, xhat, r, w).reshape(self.shapes[0])
         if len(self.needs) > 1 and self.needs[1]:
-            gw = self.be.column_sum(rows * xhat).reshape(self.shapes[1])
+            gw = self.be.column_sum(rows, xhat).reshape(self.shapes[1])
         if len(self.needs) > 2 and self.needs[2]:
             gb = self.be.column_sum(rows).reshape(self.shapes[2])
         return (gx, gw, gb)[:len(self.needs)]
@@ -100,7 +100,7 @@ class RmsNorm(Function):
         if self.needs[0]:
             gx = self.be.rms_norm_backward(rows, xhat, r, w[0].reshape(-1) if w else None).reshape(self.shapes[0])
         if w and self.needs[1]:
-            gw = self.be.column_sum(rows * xhat).reshape(self.shapes[1])
+            gw = self.be.column_sum(rows, xhat).reshape(self.shapes[1])
         return (gx, gw)[:len(self.needs)]
 
 

@@ -13,30 +13,26 @@ def _rows(a):
     return a if a.ndim == 2 else a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
 
 
-def _by_one_matrix(a, b):
-    """(…, D) · (D, E) -> (…, E) as one 2-D product."""
-    return (_rows(a) @ b).reshape(*a.shape[:-1], b.shape[1])
-
-
 class Matmul(Function):
     """y = a·b;  ga = gy·bᵀ,  gb = aᵀ·gy   (at least 2-D; leading dims broadcast)"""
 
     def forward(self, a, b):
         self.save(a, b if self.needs[0] else None)
-        return _by_one_matrix(a, b) if b.ndim == 2 else a @ b
+        return self.product(a, b)
 
     def backward(self, gy):
         a, b = self.saved
-        ga = gb = None
-        if b is not None:
-            b = b.swapaxes(-1, -2)
-            ga = _by_one_matrix(gy, b) if b.ndim == 2 else gy @ b
+        ga = self.product(gy, b.swapaxes(-1, -2)) if self.needs[0] else None
+        gb = None
         if self.needs[1]:
             if len(self.shapes[1]) == 2 and a.ndim > 2:     # one product instead of one per batch, summed after
-                gb = _rows(a).T @ _rows(gy)
-            else:
-                gb = a.swapaxes(-1, -2) @ gy
+                a, gy = _rows(a), _rows(gy)
+            gb = self.be.matmul(a.swapaxes(-1, -2), gy)
         return ga, gb
+
+    def product(self, a, b):
+        """a·b; with one matrix b, (…, D) · (D, E) -> (…, E) is one 2-D product."""
+        return self.be.matmul(a, b) if b.ndim > 2 else self.be.matmul(_rows(a), b).reshape(*a.shape[:-1], b.shape[1])
 
 
 class Linear(Function):
@@ -50,11 +46,9 @@ class Linear(Function):
 
     def backward(self, gy):
         x, w = self.saved
-        rows = _rows(gy)
-        gx = (rows @ w).reshape(self.shapes[0]) if self.needs[0] else None
-        gw = rows.T @ _rows(x) if self.needs[1] else None
-        gb = (self.be.column_sum(rows) if self.needs[2] else None,) if len(self.needs) == 3 else ()
-        return gx, gw, *gb
+        needs = (*self.needs, False)[:3]            # without a bias there are two
+        gx, gw, gb = self.be.linear_backward(_rows(gy), x if x is None else _rows(x), w, needs)
+        return (gx if gx is None else gx.reshape(self.shapes[0]), gw, gb)[:len(self.needs)]
 
 
 def matmul(a, b) -> Tensor:

@@ -52,6 +52,7 @@ LATE = np.arange(75)[None] <= np.arange(70)[:, None] - 40   # many queries see n
 BIAS = np.where(normal(3, 70, 75, seed=4) > 1, -np.inf, normal(3, 70, 75))
 DROP = (normal(2, 3, 70, 75, seed=5) > -0.5) / 0.7
 LAID_OUT = [np.ascontiguousarray(a.transpose(0, 2, 1, 3)).transpose(0, 2, 1, 3) for a in HEADS]      # as (B, T, H, D)
+W64 = normal(64)
 STEP = {"lr": 0.1, "beta1": 0.9, "beta2": 0.99, "eps": 1e-8, "step": 3}
 
 #: visible, additive, scale, drop
@@ -84,10 +85,19 @@ CALLS = {
                   ((np.array(0.5),), {"slope": True}), ((np.array([1e4, -1e4, 0.0]),), {"slope": True}),
                   ((X[:0],), {"slope": True})],
     "layer_norm": [((X, W, B, 1e-5), {}), ((X, W, None, 1e-5), {}), ((X, None, None, 1e-3), {}),
-                   ((X[:0], W, B, 1e-5), {}), ((np.ones((2, 7)), W, B, 1e-5), {})],
-    "layer_norm_backward": [((normal(5, 7, seed=3), XHAT, R, W), {}), ((normal(5, 7, seed=3), XHAT, R, None), {})],
+                   ((X[:0], W, B, 1e-5), {}), ((np.ones((2, 7)), W, B, 1e-5), {}), ((X, None, B, 1e-5), {}),
+                   ((LONG[:2 * BLOCK].reshape(-1, 64), None, None, 1e-5), {}), ((X.T.copy().T, W, B, 1e-5), {})],
+    "layer_norm_backward": [((normal(5, 7, seed=3), XHAT, R, W), {}), ((normal(5, 7, seed=3), XHAT, R, None), {}),
+                            ((LONG[:2 * BLOCK].reshape(-1, 64), LONG[5:].reshape(-1, 64), abs(LONG[::64])[:-1, None], W64), {})],
     "linear": [((X, normal(4, 7), normal(4)), {}), ((X, normal(4, 7), None), {}), ((X[:0], normal(4, 7), normal(4)), {})],
-    "column_sum": [((X,), {}), ((X.T,), {}), ((X[:0],), {})],
+    "linear_backward": [((normal(5, 4), X, normal(4, 7), needs), {}) for needs in
+                        [(True, True, True), (True, False, False), (False, True, False), (False, False, True)]]
+    + [((normal(5, 4)[:0], X[:0], normal(4, 7), (True, True, True)), {}), ((normal(4, 5).T, X, normal(4, 7), (True, True, True)),
+                                                                         {})],
+    "matmul": [((X, normal(7, 4)), {}), ((X[:0], normal(7, 4)), {}), ((normal(2, 3, 5, 4), normal(2, 3, 4, 2)), {}),
+               ((normal(3, 5, 4), normal(4, 2)), {}), ((normal(4, 5).T, normal(7, 4).T), {})],
+    "column_sum": [((X,), {}), ((X.T,), {}), ((X[:0],), {}), ((X, XHAT), {}), ((0.01 * LONG[:2 * BLOCK].reshape(-1, 64),), {}),
+                   ((0.01 * LONG[:2 * BLOCK].reshape(-1, 64), LONG[5:].reshape(-1, 64)), {}), ((X[:, :0],), {})],
     "embedding_gradient": [((IDS, normal(6, 3), 7), {}), ((IDS[:0], normal(6, 3)[:0], 7), {}),
                            ((IDS[:1], normal(1, 3), 7), {})],
     "adam_step": [((normal(9, seed=i), normal(9, seed=i + 1), normal(9, seed=i + 2), positive(9)),
@@ -138,7 +148,7 @@ def test_the_fast_kernel_computes_the_plain_one(kernel, args, kwargs, dtype):
 def test_a_difference_would_be_seen(monkeypatch):
     """The comparison above fails when a kernel is wrong by one element."""
     right = NumpyBackend.column_sum
-    monkeypatch.setattr(NumpyBackend, "column_sum", lambda self, gy: right(self, gy) + (np.arange(gy.shape[1]) == 1))
+    monkeypatch.setattr(NumpyBackend, "column_sum", lambda self, gy, factor=None: right(self, gy, factor) + (np.arange(gy.shape[1]) == 1))
     with pytest.raises(AssertionError):
         test_the_fast_kernel_computes_the_plain_one("column_sum", (X,), {}, np.float64)
 

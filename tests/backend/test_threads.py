@@ -1,5 +1,8 @@
 """Threads change how long a kernel takes, not what it computes."""
+import itertools
 import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -7,7 +10,8 @@ import pytest
 import threadpoolctl
 
 import minigrad as mg
-from minigrad.backend import memory, numpy_attention, threads
+from minigrad.backend import memory, numpy_attention, numpy_backend, threads
+from minigrad.backend.base import Backend
 from minigrad.backend.numpy_backend import BLOCK, NumpyBackend
 
 
@@ -15,18 +19,19 @@ from minigrad.backend.numpy_backend import BLOCK, NumpyBackend
 def set_threads():
     """mg.set_num_threads, taken back at the end."""
     before = threads.num_threads()
-    yield mg.set_num_threads
-    mg.set_num_threads(before)
+    with threadpoolctl.threadpool_limits():
+        yield mg.set_num_threads
+        mg.set_num_threads(before)
 
 
 def blas_threads():
     return {library["num_threads"] for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"}
 
 
-def test_set_num_threads(set_threads):
+def test_set_num_threads_leaves_blas_one_thread_of_its_own(set_threads):
     for n in (2, 1):
         set_threads(n)
-        assert blas_threads() == {n} and threads.num_threads() == n
+        assert blas_threads() == {1} and threads.num_threads() == n
     for wrong in (0, -1, 1.5, "2", True):
         with pytest.raises(ValueError, match="at least 1"):
             set_threads(wrong)
@@ -64,18 +69,30 @@ def test_a_mistake_in_a_job_is_raised(set_threads):
         threads.spread(work, [(0,), (1,)])
 
 
-def test_helpers_share_the_callers_errstate_and_blas_goes_back(set_threads):
+def test_helpers_share_the_callers_errstate(set_threads):
     set_threads(2)
     meet, seen = threading.Barrier(2, timeout=20), []
 
     def work():
         meet.wait()
-        seen.append((np.geterr()["over"], blas_threads()))
-        meet.wait()
+        seen.append(np.geterr()["over"])
 
     with np.errstate(over="raise"):
-        threads.spread(work, [(), ()], one_blas_thread=True)
-    assert seen == [("raise", {1})] * 2 and blas_threads() == {2}
+        threads.spread(work, [(), ()])
+    assert seen == ["raise"] * 2
+
+
+def test_importing_and_computing_sets_nothing():
+    """Only who asks for threads gets them: a fresh process keeps the environment's number for BLAS, and starts none."""
+    program = """if True:
+        import threading, threadpoolctl, minigrad as mg
+        w = mg.ones(400, 400, requires_grad=True)
+        (mg.nn.functional.gelu(w @ w) @ w).sum().backward()
+        print([b["num_threads"] for b in threadpoolctl.threadpool_info() if b["user_api"] == "blas"],
+              [t.name for t in threading.enumerate() if t.name.startswith("minigrad")])"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True,
+                         env=os.environ | {"OPENBLAS_NUM_THREADS": "2"})
+    assert run.stdout.strip() == f"[{min(2, os.cpu_count())}] []"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
@@ -88,6 +105,12 @@ def test_a_forked_child_makes_its_own_helpers(set_threads):
         threads.spread(threading.Barrier(2, timeout=20).wait, [(), ()])
         os._exit(7)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+class Plain(Backend):
+    """The kernels as they are written down, on NumPy."""
+
+    name, xp, array_types = "plain", np, (np.ndarray, np.generic)
 
 
 def normal(*shape):
@@ -115,6 +138,30 @@ def test_kernels_compute_the_same_bits_with_any_number_of_threads(kernel, set_th
         result = getattr(be, kernel)(*KERNELS[kernel])
         results.append([a.tobytes() for a in (result if isinstance(result, tuple) else (result,))])
     assert results[0] == results[1] == results[2]
+
+
+PRODUCTS = {
+    "matmul": [(normal(37, 19), normal(19, 23)), (normal(7, 3, 5, 4), normal(7, 3, 4, 6)), (normal(3, 2), normal(2, 5)),
+               (normal(1, 2), normal(2, 5)), (normal(0, 2), normal(2, 5)), (normal(19, 37).T, normal(23, 19).T)],
+    "linear": [(normal(37, 19), normal(23, 19), normal(23)), (normal(37, 19), normal(23, 19), None),
+               (normal(1, 19), normal(23, 19), normal(23))],
+    "linear_backward": [(normal(37, 23), normal(37, 19) if needs[1] else None, normal(23, 19) if needs[0] else None, needs)
+                        for needs in itertools.product((True, False), repeat=3)],
+}
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4])
+@pytest.mark.parametrize("kernel", PRODUCTS)
+def test_products_in_pieces_are_whole(kernel, n, set_threads, monkeypatch):
+    monkeypatch.setattr(numpy_backend, "LARGE", 0)
+    set_threads(n)
+    for args in PRODUCTS[kernel]:
+        result, expected = (getattr(make(), kernel)(*args) for make in (NumpyBackend, Plain))
+        for ours, plain in zip(*((r if isinstance(r, tuple) else (r,)) for r in (result, expected)), strict=True):
+            assert (ours is None) == (plain is None)
+            if plain is not None:
+                np.testing.assert_allclose(ours, plain, rtol=1e-5, atol=1e-5)
+                assert ours.dtype == plain.dtype
 
 
 def test_freed_memory_is_kept_where_the_library_can_be_asked(monkeypatch):
