@@ -19,8 +19,8 @@ class DoRALinear(LoRALinear):
     the part along the row that only changes its length. The bias is added after the scaling: b is no part of a row.
     """
 
-    def __init__(self, base_layer: Module, A, B, scale: float, dropout: float = 0.0, split: bool = False):
-        super().__init__(base_layer, A, B, scale, dropout, split)
+    def __init__(self, base_layer: Module, *args, **kwargs):
+        super().__init__(base_layer, *args, **kwargs)
         weight = self.linear.weight
         self.lora_magnitude_vector = parameter(weight.backend.to_numpy(self.norm()), weight)        # (out,)
 

@@ -16,17 +16,18 @@ from minigrad.peft.pissa import PiSSA
 from minigrad.peft.targets import WRAPPED
 
 # Options of PEFT's LoRA that change what is computed and that we lack: refused where they are set.
-MISSING = ("modules_to_save", "lora_bias", "trainable_token_indices", "layer_replication", "target_parameters", "use_qalora",
+MISSING = ("modules_to_save", "trainable_token_indices", "layer_replication", "target_parameters", "use_qalora",
            "use_bdlora", "alora_invocation_tokens", "arrow_config", "kasa_config", "monteclora_config", "velora_config")
 # What says nothing about the function, or only how training started.
 HARMLESS = ("peft_type", "task_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision",
             "inference_mode", "fan_in_fan_out", "megatron_config", "megatron_core", "loftq_config", "eva_config",
             "corda_config", "lora_ga_config", "qalora_group_size", "ensure_weight_tying", "runtime_config")
 READ = ("r", "lora_alpha", "lora_dropout", "bias", "use_rslora", "use_dora", "target_modules", "exclude_modules",
-        "layers_to_transform", "layers_pattern", "rank_pattern", "alpha_pattern", "init_lora_weights")
+        "layers_to_transform", "layers_pattern", "rank_pattern", "alpha_pattern", "init_lora_weights", "lora_bias")
 STARTS = {True: "kaiming", False: "kaiming", "gaussian": "gaussian", "orthogonal": "kaiming", "eva": "kaiming",
           "pissa": "pissa", "olora": "olora"}       # values come from the file; but these two split the base's weights
-SUFFIX = re.compile(r"(.+?)\.(lora_[AB]\.weight|lora_embedding_[AB]|lora_magnitude_vector|(?:base_layer\.)?(?:bias|weight))")
+SUFFIX = re.compile(r"(.+?)\.(lora_[AB]\.weight|lora_B\.bias|lora_embedding_[AB]|lora_magnitude_vector|"
+                    r"(?:base_layer\.)?(?:bias|weight))")
 
 
 def write(method: LoRA, tree: Module, base: Module, state: dict, kind: str | None = None) -> tuple[dict, dict]:
@@ -51,6 +52,7 @@ def write(method: LoRA, tree: Module, base: Module, state: dict, kind: str | Non
         and not any(c in target for target in method.targets for c in "*?[:") and "all-linear" not in method.targets
     return {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": rank, "lora_alpha": alpha, "lora_dropout": method.dropout,
             "use_rslora": stabilized, "use_dora": isinstance(method, DoRA), "bias": method.bias,
+            "lora_bias": method.lora_bias,
             "target_modules": sorted(method.targets) if simple else sorted(layers),
             "rank_pattern": {path: r for path, r in ranks.items() if r != rank},
             "alpha_pattern": {path: a for path, a in alphas.items() if a != alpha},
@@ -92,6 +94,7 @@ def read(config: dict, state: dict, model: Module) -> tuple[LoRA, dict]:
     method = cls(rank=default[0], alpha=default[1], targets=tuple(listed if short else paths), init=start,
                  scaling="alpha/sqrt(r)" if config.get("use_rslora") else "alpha/r",
                  dropout=config.get("lora_dropout", 0.0), bias=config.get("bias", "none"),
+                 lora_bias=bool(config.get("lora_bias")),
                  rank_pattern={path: r for path, (r, _) in sizes.items() if r != default[0]},
                  alpha_pattern={path: a for path, (_, a) in sizes.items() if a != default[1]})
     if kind is not None:

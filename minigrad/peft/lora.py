@@ -20,7 +20,7 @@ from minigrad.peft.targets import embedding_shapes, find_layers, linear_shapes, 
 SCALINGS = {"alpha": lambda alpha, r: alpha, "alpha/r": lambda alpha, r: alpha / r,
             "alpha/sqrt(r)": lambda alpha, r: alpha / math.sqrt(r)}
 LAYERS = (LoRALinear, LoRAEmbedding)                # what LoRA puts in a target's place (or a kind of these)
-OPTIONS = ("layers", "rank_pattern", "alpha_pattern", "slices")     # shown only where they are used
+OPTIONS = ("layers", "rank_pattern", "alpha_pattern", "slices", "lora_bias")     # shown only where they are used
 
 
 @register
@@ -35,8 +35,8 @@ class LoRA(Method):
     these blocks. rank_pattern, alpha_pattern: {target: its own rank or alpha}; the first that matches counts.
     bias: which biases are trained as well: "none", "all" of the model, or "lora_only", those of the targets.
     slices: for fused projections, such as (True, False, True): a pair per enabled slice of the output (fused.py); None is
-    one pair across.
-    Count: Σ over targets r·(in + out), plus the biases; with k of n slices r·k·(in + out/n).
+    one pair across. lora_bias: B has a bias of its own, s·(B(Ax) + β), which merges into b.
+    Count: Σ over targets r·(in + out), plus the biases, lora_bias's out; with k of n slices r·k·(in + out/n).
     Starts at the base: yes (BA = 0). Mergeable: yes, W₀ + s·BA. Paper: arXiv 2106.09685.
 
     >>> import minigrad as mg
@@ -58,13 +58,14 @@ class LoRA(Method):
     rank_pattern: dict | None = field(default=None, hash=False)
     alpha_pattern: dict | None = field(default=None, hash=False)
     slices: tuple[bool, ...] | None = None
+    lora_bias: bool = False
 
     name = "lora"
     paper = "2106.09685"
     formula = "Σ r·(in + out)"
     mergeable = True
     extra_latency = "none once merged; else two thin layers per target"
-    low_rank: ClassVar[bool] = True                 # whether ΔW is a product of two factors; mixture.py stacks them
+    low_rank: ClassVar[bool] = True                 # whether ΔW is a product of two factors
     layer_class: ClassVar[type] = LoRALinear
     plain_linears: ClassVar[bool] = False           # a variant that has neither embeddings nor slices
 
@@ -85,21 +86,28 @@ class LoRA(Method):
             whole_number(rank, f"{kind}: the rank of {target!r}")
         if self.init in RESIDUAL and not (self.alpha > 0 and all(a > 0 for a in (self.alpha_pattern or {}).values())):
             raise ValueError(f"{kind}: init={self.init!r} needs a positive alpha: s·B₀A₀ is a part of the weight")
-        if self.slices is not None and self.plain_linears:
-            raise ValueError(f"{kind} has no slices; use LoRA for separate pairs in a fused projection")
+        if self.plain_linears and (self.slices is not None or self.lora_bias):
+            raise ValueError(f"{kind} has no {'lora_bias' if self.lora_bias else 'slices'}; LoRA has")
+        if self.slices is not None and self.lora_bias:
+            raise ValueError(f"{kind}: slices and lora_bias do not go together; got slices={self.slices}")
         if self.slices is not None and (self.init in RESIDUAL or not any(self.slices)):
             raise ValueError(f"{kind}: slices needs at least one True, and an init other than 'pissa' and 'olora', which "
                              f"split a whole weight; got slices={self.slices}, init={self.init!r}")
 
     def __repr__(self) -> str:
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        shown = ", ".join(f"{n}={v!r}" for n, v in values.items() if v is not None or n not in OPTIONS)
+        shown = ", ".join(f"{n}={v!r}" for n, v in values.items() if v not in (None, False) or n not in OPTIONS)
         return f"{type(self).__name__}({shown})"
 
     @property
     def scale(self) -> float:
         """s, the factor in front of BA, for a target without a rank or alpha of its own."""
         return float(SCALINGS[self.scaling](self.alpha, self.rank))
+
+    @property
+    def plain(self) -> bool:
+        """Whether all that is learned are products of two factors, which can be stacked (mixture.py, to_lora)."""
+        return self.low_rank and self.bias == "none" and not self.lora_bias
 
     def rank_and_scale(self, path: str) -> tuple[int, float]:
         """The rank and s of the target at a path."""
@@ -116,7 +124,7 @@ class LoRA(Method):
         tied = [m.weight for m in (getattr(model, n, None) for n in ("head", "token_embedding")) if hasattr(m, "weight")]
         for path, place in places.items():
             layer = model.get_submodule(place)
-            self._check(path, *layer.weight.shape, isinstance(layer, Embedding))
+            self._check(path, *layer.weight.shape, isinstance(layer, Embedding), getattr(layer, "bias", None) is not None)
             if path in ("head", "token_embedding") and len({id(w) for w in tied}) < len(tied):
                 raise ValueError(f"{type(self).__name__}: the head is tied to the token embedding, and merging would change "
                                  f"both. Leave {path!r} out of the targets, or use a model with tie_head=False")
@@ -142,16 +150,16 @@ class LoRA(Method):
             A, B = (host.np.concatenate(matrices) for matrices in zip(*drawn, strict=True))
             return SlicedLoRALinear(layer, A, B, scale, self.dropout, self.slices)
         A, B = initial(self.init, rank, scale, weight, rng)
-        return self.layer_class(layer, A, B, scale, self.dropout, split=self.init in RESIDUAL)
+        return self.layer_class(layer, A, B, scale, self.dropout, split=self.init in RESIDUAL,
+                                biased=self.lora_bias)
 
     def count(self, config) -> int:
         """r·(in + out) for each target, and the biases that are trained."""
         linears = linear_shapes(config)
         n = sum(rank * (out + width) for rank, out, width in self._sizes(config))
         with_bias = [p for p in linears if p != "head"]                         # the head has no bias
-        if self.bias == "lora_only":
-            paths = match(self.targets, {**linears, **embedding_shapes(config)}, self.layers)
-            n += sum(linears[p][0] for p in with_bias if p in paths)
+        paths = match(self.targets, {**linears, **embedding_shapes(config)}, self.layers)
+        n += sum(linears[p][0] for p in with_bias if p in paths) * (self.lora_bias + (self.bias == "lora_only"))
         if self.bias == "all":
             n += (2 * config.n_layers + 1) * config.d_model + sum(linears[p][0] for p in with_bias)
         return n
@@ -164,7 +172,7 @@ class LoRA(Method):
         self._check_patterns(paths)
         for path in paths:
             (out, width), (pairs, parts) = shapes[path], self._pairs(path in tables)
-            self._check(path, out, width, path in tables)
+            self._check(path, out, width, path in tables, path not in tables and path != "head")
             sizes += pairs * [(self.rank_and_scale(path)[0], out // parts, width)]
         return sizes
 
@@ -193,11 +201,13 @@ class LoRA(Method):
                     raise ValueError(f"{type(self).__name__}: {name} names {target!r}, which is none of the targets: "
                                      f"{', '.join(paths)}")
 
-    def _check(self, path: str, out_features: int, in_features: int, table: bool) -> None:
+    def _check(self, path: str, out_features: int, in_features: int, table: bool, has_bias: bool) -> None:
         parts, kind = self._pairs(table)[1], type(self).__name__
         if table and self.plain_linears:
             raise ValueError(f"{kind} works on linear layers, and {path} is an embedding: take it out of the targets, or use "
                              "LoRA")
+        if self.lora_bias and not has_bias:
+            raise ValueError(f"{kind}: lora_bias needs layers with a bias to merge into, and {path} has none")
         if out_features % parts:
             raise ValueError(f"{kind}: {path} has {out_features} outputs, which cannot be cut into {parts} equal slices")
         rank, most = self.rank_and_scale(path)[0], min(out_features // parts, in_features)

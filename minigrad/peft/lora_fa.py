@@ -35,8 +35,8 @@ class Precondition(Function):
 class LoRAFALinear(LoRALinear):
     """A LoRALinear whose A is a buffer: saved and moved with the model, never trained."""
 
-    def __init__(self, base_layer: Module, A, B, scale: float, dropout: float = 0.0, split: bool = False):
-        super().__init__(base_layer, A, B, scale, dropout, split)
+    def __init__(self, base_layer: Module, *args, **kwargs):
+        super().__init__(base_layer, *args, **kwargs)
         a = self.lora_A.weight
         del self.lora_A.weight
         a.requires_grad, self.precondition, self.made = False, False, (None, None)

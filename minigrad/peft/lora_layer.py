@@ -12,16 +12,18 @@ from minigrad.peft.method import fixed, parameter
 class LoRALinear(Mergeable):
     """y = W₀x + b + s·B(A·dropout(x)), or with the part s·B₀A₀ taken out of W₀: y = W_res·x + b + s·BA·dropout(x).
 
-    A (r, in), B (out, r): host arrays, the values at the start · split: whether they were taken out of W₀ (PiSSA, OLoRA).
+    A (r, in), B (out, r): host arrays, the values at the start · split: whether they were taken out of W₀ (PiSSA, OLoRA) ·
+    biased: B has a bias β (out,) as well, from 0: the branch is s·(B(Ax) + β).
     W_res = W₀ − s·B₀A₀ is then never formed: the frozen factors cost 2r vectors where W_res would be a second matrix, W₀
     stays the base's own array, and at the start the two branches cancel to the last bit.
     """
 
-    def __init__(self, base_layer: Module, A, B, scale: float, dropout: float = 0.0, split: bool = False):
+    def __init__(self, base_layer: Module, A, B, scale: float, dropout: float = 0.0, split: bool = False,
+                 biased: bool = False):
         super().__init__(base_layer)
         weight = self.linear.weight
         self.lora_A = Affine(parameter(A, weight))  # (r, in)
-        self.lora_B = Affine(parameter(B, weight))  # (out, r)
+        self.lora_B = Affine(parameter(B, weight), parameter(host.np.zeros(len(B)), weight) if biased else None)    # (out, r)
         self.scale, self.dropout, self.split = scale, dropout, split
         if split:
             self.register_buffer("start_A", fixed(A, weight))
@@ -38,7 +40,8 @@ class LoRALinear(Mergeable):
 
     def branch(self, x: Tensor, dropped: Tensor) -> Tensor:
         """ΔW x, without ever forming ΔW: (…, in) -> (…, r) -> (…, out). The scale meets the r numbers in the middle."""
-        y = self.lora_B(self.lora_A(dropped) * self.scale)
+        B, beta = self.lora_B.weight, self.lora_B.bias
+        y = F.linear(self.lora_A(dropped) * self.scale, B, None if beta is None else beta * self.scale)
         if self.split:
             y = y - F.linear(F.linear(x, self.start_A) * self.scale, self.start_B)
         return y
@@ -47,6 +50,12 @@ class LoRALinear(Mergeable):
         """ΔW = s·BA, or s·(BA − B₀A₀) where the weight was split; a raw array (out, in)."""
         delta = (self.lora_B.weight.data * self.scale) @ self.lora_A.weight.data
         return delta - (self.start_B.data * self.scale) @ self.start_A.data if self.split else delta
+
+    def changed(self) -> dict:
+        """W₀ + ΔW, and b + s·β where B has a bias."""
+        beta = self.lora_B.bias
+        bias = {} if beta is None else {"bias": self.linear.bias.data + beta.data * self.scale}
+        return {**super().changed(), **bias}
 
     def residual_weight(self):
         """W_res, what is frozen: W₀ − s·B₀A₀, or W₀ itself; a raw array (out, in)."""

@@ -33,7 +33,7 @@ def mix(adapted: AdaptedModel, name: str, weights: dict[str, float]) -> AdaptedM
     if merged := [n for n, e in entries.items() if e.merged]:
         raise ValueError(f"adapter {merged[0]!r} is merged: unmerge() before mixing")
     methods = [e.method for e in entries.values()]
-    if all(isinstance(m, LoRA) and m.low_rank and m.bias == "none" for m in methods):
+    if all(isinstance(m, LoRA) and m.plain for m in methods):
         return _mix_lora(adapted, name, weights, entries)
     if any(m != methods[0] for m in methods):
         raise ValueError("only LoRA adapters without biases may differ when they are mixed; got "

@@ -28,7 +28,8 @@ _LLAMA = {"token_embedding": "model.embed_tokens", "norm": "model.norm", "head":
           **{f"blocks.{{i}}.mlp.{n}_proj": f"model.layers.{{i}}.mlp.{n}_proj" for n in ("gate", "up", "down")}}
 NAMES = {"gpt2": _GPT2, "llama": _LLAMA}
 ROOTS = {"gpt2": ("transformer.h.", "transformer.w", "transformer.ln_f"), "llama": ("model.layers.", "model.embed_tokens")}
-A, B, LENGTHS, BIAS, WRAPPED_BIAS = "lora_A.weight", "lora_B.weight", "lora_magnitude_vector", "bias", "base_layer.bias"
+A, B, BETA, LENGTHS = "lora_A.weight", "lora_B.weight", "lora_B.bias", "lora_magnitude_vector"
+BIAS, WRAPPED_BIAS = "bias", "base_layer.bias"
 
 
 def translate(kind: str, path: str) -> str | None:
@@ -115,6 +116,10 @@ def _fuse(paths, tensors: dict, layers: dict, base: Module):
             for i, a, b, s in pairs:                # its own rows, its own columns
                 fused[B][starts[i]:starts[i + 1], column:column + len(a)] = b * (s / scale)
                 column += len(a)
+        if any(BETA in t for t in own):
+            parts = [t[BETA] * (layers[path][1] / scale) if BETA in t else np.zeros(linear.weight.shape[0])
+                     for path, t, linear in zip(paths, own, linears, strict=True)]
+            fused[BETA] = np.concatenate(parts).astype(first.dtype)
         layer = len(fused[A]), scale
     if any(LENGTHS in t for t in own):              # a layer that is not adapted keeps the lengths of its rows
         fused[LENGTHS] = np.concatenate([t[LENGTHS] if LENGTHS in t else np.linalg.norm(linear.weight.numpy(), axis=1)

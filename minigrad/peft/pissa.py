@@ -54,7 +54,7 @@ def to_lora(adapted: AdaptedModel, name: str = "lora") -> AdaptedModel:
     LoRA(rank=4, alpha=12, targets=('q_proj', 'v_proj'), dropout=0.0, scaling='alpha/r', init='kaiming', bias='none')
     """
     old, tree = adapted.method, adapted.model
-    if not (isinstance(old, LoRA) and old.low_rank) or old.bias != "none":
+    if not (isinstance(old, LoRA) and old.plain):
         raise ValueError(f"only low-rank changes of weights, without trained biases, are a plain LoRA; this adapter is {old!r}")
     if adapted.merged:
         raise ValueError(f"adapter {adapted.active!r} is merged: unmerge() it first")

@@ -74,7 +74,7 @@ ROWS = [
     Row(LoRA(rank=2, targets=("token_embedding", "k_proj"), scaling="alpha")),
     Row(LoRA(rank=2, targets="re:.*(up|k)_proj", layers=(1,), rank_pattern={"up_proj": 3}, alpha_pattern={"attn.k_proj": 5})),
     Row(LoRA(rank=2, targets=("up_proj", "v_proj"), slices=(False, True), dropout=0.25)),
-    Row(LoRA(rank=2, targets="all-linear", init="olora"), drawn=False),
+    Row(LoRA(rank=2, targets="all-linear", init="olora", lora_bias=True), drawn=False),
     Row(peft.LoRAPlus(rank=2, alpha=4, ratio=4.0)),
     Row(peft.LoRAPlus(rank=1, targets=("token_embedding", "v_proj"), bias="lora_only"), lr=1e-2),
     Row(peft.LoRAFA(rank=3, alpha=6)),

@@ -133,6 +133,7 @@ def test_layers_and_regular_expressions_choose_targets(backend):
     (dict(rank_pattern={"up_proj": 2}), "rank_pattern names 'up_proj', which is none of the targets: blocks.0.attn.q_proj"),
     (dict(alpha_pattern={"k_proj": 2}), "alpha_pattern names 'k_proj'"),
     (dict(rank_pattern={"q_proj": 9}), "rank 9 is too large for blocks.0.attn.q_proj"),
+    (dict(targets="head", lora_bias=True), "lora_bias needs layers with a bias to merge into, and head has none"),
     (dict(slices=(True, False, True)), "8 outputs, which cannot be cut into 3 equal slices"),
     (dict(rank=5, slices=(True, True)), "rank 5 is too large for blocks.0.attn.q_proj, whose weight is 4 × 8 in each slice"),
 ])
@@ -149,6 +150,7 @@ def test_what_does_not_fit_the_model(options, words, backend):
     (dict(init="olora", alpha_pattern={"q_proj": -1}), "needs a positive alpha"),
     (dict(slices=(False, False)), "at least one True"),
     (dict(slices=(True, False), init="pissa"), "split a whole weight"),
+    (dict(slices=(True, False), lora_bias=True), "do not go together"),
 ])
 def test_options_that_make_no_sense(options, words):
     with pytest.raises(ValueError, match=words):

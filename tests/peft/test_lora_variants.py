@@ -222,7 +222,7 @@ def test_slices_and_ranks_of_their_own_become_a_plain_lora(backend):
 
 
 def test_what_is_no_plain_lora(backend):
-    for method in (DoRA(rank=2), LoRA(rank=2, bias="all"), peft.BitFit()):
+    for method in (DoRA(rank=2), LoRA(rank=2, bias="all"), LoRA(rank=2, lora_bias=True), peft.BitFit()):
         with pytest.raises(ValueError, match="are a plain LoRA; this adapter is"):
             peft.to_lora(adapt(make_base(), method))
     with pytest.raises(ValueError, match="rank 10 is too large"):
@@ -237,7 +237,7 @@ def test_what_is_no_plain_lora(backend):
     (lambda: LoRAPlus(ratio=0.5), "at least 1; got 0.5"), (lambda: LoRAPlus(embedding_lr=-1), "embedding_lr"),
     (lambda: LoRAFA(init="pissa"), "A stays as it is drawn"), (lambda: LoRAFA(init="zero_a"), "A stays as it is drawn"),
     (lambda: DoRA(slices=(True, False)), "DoRA has no slices"), (lambda: PiSSA(init="kaiming"), "use LoRA"),
-    (lambda: DoRA(rank=0), "DoRA: rank must be"),
+    (lambda: LoRAFA(lora_bias=True), "LoRAFA has no lora_bias"), (lambda: DoRA(rank=0), "DoRA: rank must be"),
     (lambda: DoRA(targets="token_embedding").count(make_base().config), "DoRA works on linear layers, and token_embedding"),
     (lambda: adapt(make_base(), LoRAFA(rank=1, targets="token_embedding")), "token_embedding is an embedding"),
 ])

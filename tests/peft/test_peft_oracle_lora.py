@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.oracle, pytest.mark.filterwarnings("ignore")]
 
 METHODS = [LoRA(rank=2, alpha=5, scaling="alpha"), LoRA(rank=3, alpha=5, scaling="alpha/r", targets="all-linear"),
            LoRA(rank=3, alpha=5, scaling="alpha/sqrt(r)"), LoRA(rank=2, bias="lora_only", targets=("k_proj", "up_proj")),
-           LoRA(rank=2, bias="all"), LoRA(rank=2, targets=("token_embedding", "position_embedding", "head")),
+           LoRA(rank=2, bias="all"), LoRA(rank=2, alpha=5, lora_bias=True), LoRA(rank=2, targets=("token_embedding", "position_embedding", "head")),
            LoRA(rank=2, alpha=3, targets=("q_proj", "up_proj", "token_embedding"), rank_pattern={"up_proj": 3},
                 alpha_pattern={"blocks.1.*q_proj": 7}), LoRA(rank=2, layers=(1,), targets="re:.*(q|o)_proj"),
            LoRAPlus(rank=2), LoRAFA(rank=2), DoRA(rank=2, alpha=5), DoRA(rank=1, targets="all-linear", bias="all")]
@@ -91,7 +91,7 @@ def test_peft_splits_the_weights_as_we_do(method, tmp_path):
 
 
 WORDS = [dict(init_lora_weights="gaussian"), dict(use_rslora=True, target_modules=["up_proj", "head"]), dict(use_dora=True),
-         dict(bias="all"), dict(bias="lora_only", target_modules=["o_proj", "down_proj"]),
+         dict(bias="all"), dict(bias="lora_only", target_modules=["o_proj", "down_proj"]), dict(lora_bias=True),
          dict(target_modules=["token_embedding", "k_proj"]), dict(target_modules=r".*\.(q|down)_proj"),
          dict(rank_pattern={"blocks.1.*": 3, "v_proj": 1}, alpha_pattern={"q_proj": 9}),
          dict(layers_to_transform=1, layers_pattern="blocks"), dict(exclude_modules=["blocks.0.attn.q_proj"]),
@@ -133,6 +133,7 @@ def test_our_file_passes_through_peft_unchanged(tmp_path):
 @pytest.mark.parametrize("method", [
     LoRA(rank=2, alpha=5), LoRA(rank=2, targets="all-linear", scaling="alpha/sqrt(r)"), DoRA(rank=2, alpha=3),
     LoRA(rank=2, targets=("k_proj", "v_proj", "token_embedding", "head"), rank_pattern={"k_proj": 1}),
+    LoRA(rank=1, targets=("q_proj", "k_proj"), lora_bias=True, alpha_pattern={"k_proj": 5}),
     LoRA(rank=1, targets=("q_proj", "up_proj"), bias="lora_only"), LoRA(rank=1, targets="down_proj", bias="all")], ids=str)
 def test_our_adapter_runs_on_gpt2(method, tmp_path):
     base, ids = make_base("float64"), make_ids()
@@ -145,6 +146,7 @@ def test_our_adapter_runs_on_gpt2(method, tmp_path):
 GPT2_WORDS = [dict(target_modules=["c_attn"]), dict(target_modules=["c_attn", "c_proj", "c_fc", "wte"], use_rslora=True),
               dict(target_modules="all-linear"), dict(target_modules=["c_attn"], use_dora=True),
               dict(target_modules=["c_attn", "mlp.c_proj"], bias="lora_only"), dict(target_modules=["c_fc"], bias="all"),
+              dict(target_modules=["c_attn"], lora_bias=True),
               dict(target_modules=["c_attn"], layers_to_transform=[1], rank_pattern={"c_attn": 3})]
 
 
