@@ -76,20 +76,19 @@ def _solution(lesson: Lesson) -> list[str]:
         if "." in name:
             holder, name = getattr(ex, name.split(".")[0]), name.split(".")[1]
         original = getattr(holder, name)
-        if isinstance(holder, type):
-            counter = calls(original)
-            setattr(holder, name, _method(counter))
-        else:
-            counter = calls(original)
-            setattr(holder, name, counter)
+        counter = calls(original)
+        setattr(holder, name, _method(counter) if isinstance(holder, type) else counter)
         try:
-            for v in verdicts(lesson, ex, e.id, plug_ins=True):
-                if v.state != "passed":
-                    problems.append(f"the solution of {e.id} {e.name} fails: {v.state} {v.message}")
+            problems += [f"the solution of {e.id} {e.name} fails: {v.state} {v.message}" for v in verdicts(lesson, ex, e.id)
+                         if v.state != "passed"]
         finally:
             setattr(holder, name, original)
         if not counter.count:
             problems.append(f"the checks of {e.id} never call {e.name}")
+    for check in lesson.checks:
+        if check.plug_in:                       # once, however many exercises it belongs to
+            found = [run(check, ex, case) for case in check.cases]
+            problems += [f"the solution fails {check.__name__}: {v.state} {v.message}" for v in found if v.state != "passed"]
     return problems
 
 
