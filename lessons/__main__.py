@@ -4,6 +4,7 @@
     minigrad lessons hint 03.2          a hint for one exercise
     minigrad lessons peek 03.2          the solution of one exercise
     minigrad lessons reset 03           write the lesson's stubs again; what was there is kept beside it
+    minigrad lessons train --mine       train a transformer made of your finished functions (and of solutions for the rest)
     minigrad lessons build [--check]    (authors) write exercises.py and the lists of mistakes from their sources
     minigrad lessons mutants [03]       (authors) test the checks on every wrong answer
 """
@@ -25,13 +26,15 @@ def main(argv=None) -> int:
     parser = argparse.ArgumentParser(prog="minigrad lessons", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", nargs="?", default="status",
-                        choices=["status", "hint", "peek", "reset", "build", "mutants"])
+                        choices=["status", "hint", "peek", "reset", "train", "build", "mutants"])
     parser.add_argument("what", nargs="?", help="a lesson (03) or an exercise (03.2)")
+    parser.add_argument("--mine", action="store_true", help="train: with your functions where they are finished")
+    parser.add_argument("--steps", type=int, default=60, help="train: how many steps (60)")
     parser.add_argument("--check", action="store_true", help="build: change nothing, exit 1 if something is out of date")
     parser.add_argument("--write", action="store_true", help="mutants: write the table to lessons/CHECKS.md")
     args = parser.parse_args(argv)
     try:
-        return {"status": status, "hint": hint, "peek": peek, "reset": reset, "build": build,
+        return {"status": status, "hint": hint, "peek": peek, "reset": reset, "train": train, "build": build,
                 "mutants": mutants}[args.command](args)
     except ValueError as error:
         print(f"minigrad lessons: {error}", file=sys.stderr)
@@ -101,6 +104,15 @@ def reset(args) -> int:
     write(path, lesson.stubs)
     print(f"{lesson.name}/exercises.py is as new")
     return 0
+
+
+def train(args) -> int:
+    """Train the transformer of lesson 20 with the lessons' functions in every seat."""
+    from lessons import mine  # here, because it loads the engine
+
+    if args.steps < 2:
+        raise ValueError(f"--steps must be at least 2; got {args.steps}")
+    return mine.report(args.mine, args.steps)
 
 
 def mistakes(lesson: source.Lesson) -> str:

@@ -24,16 +24,17 @@ class Notebook:
     @property
     def ex(self):
         """Your functions where they are finished, the solution's for the rest."""
-        from lessons.judge import verdicts
+        from lessons.mine import finished
         from lessons.source import find, from_source, load
 
         lesson = find(self.number)
         mine = lesson.path("exercises.py")
         if os.environ.get("MINIGRAD_LESSONS_IMPL") == "solution" or not mine.exists():
             return load(lesson.path("solution.py"))
-        yours, solution = load(mine), from_source(lesson.solution, str(lesson.path("solution.py")))
+        solution = from_source(lesson.solution, str(lesson.path("solution.py")))
+        yours, done = finished(lesson)
         for e in lesson.exercises:
-            if all(v.state == "passed" for v in verdicts(lesson, yours, e.id)):
+            if e.id in done:
                 name = e.name.split(".")[0]
                 setattr(solution, name, getattr(yours, name))
         return solution
