@@ -36,8 +36,8 @@ from minigrad.peft.multilora import MultiLoRA  # isort: skip
 from minigrad.peft.glora import GLoRA  # isort: skip
 from minigrad.peft.ln_lora import LNLoRA  # isort: skip
 from minigrad.peft.fact import FacT  # isort: skip
-from minigrad.peft.tied_lora import TiedLoRA  # isort: skip
 from minigrad.peft.vera import VeRA  # isort: skip
+from minigrad.peft.tied_lora import TiedLoRA  # isort: skip
 from minigrad.peft.ia3 import IA3  # isort: skip
 from minigrad.peft.intrinsic import SAID, IntrinsicDimension, d90  # isort: skip
 from minigrad.peft.combined import Combined  # isort: skip

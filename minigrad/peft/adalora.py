@@ -4,96 +4,11 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from minigrad.autograd import Tensor, is_grad_enabled
-from minigrad.backend import host
-from minigrad.nn import Linear, Module
-from minigrad.nn import functional as F
-from minigrad.peft.layers import Mergeable
-from minigrad.peft.method import fixed, parameter, whole_number
+from minigrad.nn import Module
+from minigrad.peft.adalora_layer import TRIPLET, SVDLinear, allocate
+from minigrad.peft.method import parameter, whole_number
 from minigrad.peft.registry import register
 from minigrad.peft.targeted import Targeted, check_dropout, check_rank
-
-TRIPLET = ("lora_A", "lora_E", "lora_B")            # Q, λ and P, by PEFT's names
-
-
-class SVDLinear(Mergeable):
-    """A linear layer with a branch in the form of a singular value decomposition: y = W₀x + b + s·P(λ ⊙ Q·dropout(x)).
-
-    Row i of Q, λ_i and column i of P are a triplet. For each entry the layer keeps two running means, of its importance
-    |w·g| and of that importance's fluctuation; and which triplets the last allocation has kept.
-    """
-
-    def __init__(self, base_layer: Linear, method: AdaLoRA, path: str, rng, common):
-        super().__init__(base_layer)
-        np, weight, r = host.np, base_layer.weight, method.rank_of(path)
-        out_features, in_features = weight.shape
-        self.lora_A = parameter(0.02 * rng.standard_normal((r, in_features)), weight)       # Q
-        self.lora_E = parameter(np.zeros((r, 1)), weight)                                   # λ
-        self.lora_B = parameter(0.02 * rng.standard_normal((out_features, r)), weight)      # P
-        self.path, self.scale, self.dropout = path, method.scale, method.dropout
-        self.fixed = method.ranks is not None       # the budget has been spent: no more allocations
-        if not self.fixed:
-            for name in TRIPLET:
-                zero = np.zeros(getattr(self, name).shape)
-                self.register_buffer(f"importance_{name}", fixed(zero, weight))
-                self.register_buffer(f"uncertainty_{name}", fixed(zero, weight))
-            self.register_buffer("kept_triplets", fixed(np.ones((r, 1)), weight))
-        self.mark()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(…, in) -> (…, out)."""
-        y = self.base_layer(x)
-        if self.merged:
-            return y
-        if not self.fixed and self.training and is_grad_enabled() and self.lora_E._version.count != self.seen:
-            raise RuntimeError("AdaLoRA's budget was not allocated after the last optimizer step, so this would train like "
-                               "LoRA of the initial rank. Call adapted.after_step(step, total) after every "
-                               "optimizer.step(), before zero_grad()")
-        if self.dropout:
-            x = F.dropout(x, self.dropout, self.training)
-        z = F.linear(x, self.lora_A) * (self.lora_E.reshape(-1) * self.scale)               # (…, in) -> (…, r)
-        return y + F.linear(z, self.lora_B)                                                 # (…, r) -> (…, out)
-
-    def delta_weight(self):
-        """ΔW = s·P Λ Q, a raw array (out, in)."""
-        return self.lora_B.data @ (self.lora_A.data * self.lora_E.data * self.scale)
-
-    def penalty(self) -> Tensor:
-        """‖PᵀP − I‖² + ‖QQᵀ − I‖²: how far the columns of P and the rows of Q are from orthonormal."""
-        P, Q = self.lora_B, self.lora_A
-        eye = fixed(host.np.eye(Q.shape[0]), Q)
-        return ((P.T @ P - eye) ** 2).sum() + ((Q @ Q.T - eye) ** 2).sum()
-
-    # ---- the budget --------------------------------------------------------------------------------------------------
-
-    def update_importance(self, beta1: float, beta2: float) -> None:
-        """Ī ← β₁Ī + (1 − β₁)I with I = |w·g|, and Ū ← β₂Ū + (1 − β₂)|I − Ī|, for every entry of P, λ and Q."""
-        for name in TRIPLET:
-            p, mean, spread = (getattr(self, n) for n in (name, f"importance_{name}", f"uncertainty_{name}"))
-            if p.grad is None:
-                raise RuntimeError(f"AdaLoRA: {self.path} has no gradient any more. Call adapted.after_step(step, total) "
-                                   "after optimizer.step() and before zero_grad()")
-            now = abs(p.data * p.grad)
-            mean.data = beta1 * mean.data + (1 - beta1) * now
-            spread.data = beta2 * spread.data + (1 - beta2) * abs(now - mean.data)
-
-    def scores(self):
-        """Ī·Ū of λ_i + its mean over row i of Q + its mean over column i of P, for each triplet; raw array (r,)."""
-        Q, E, P = (getattr(self, f"importance_{n}").data * getattr(self, f"uncertainty_{n}").data for n in TRIPLET)
-        return E[:, 0] + Q.mean(axis=1) + P.mean(axis=0)
-
-    def keep(self, mask) -> None:
-        """Remember which triplets are kept: host booleans (r,)."""
-        self.kept_triplets.data = fixed(mask[:, None], self.lora_E).data
-
-    def silence(self) -> None:
-        """λ_i = 0 for every triplet that is not kept."""
-        self.lora_E.data[...] = self.lora_E.data * self.kept_triplets.data      # in place: the optimizer's own array
-        self.lora_E.bump_version()
-
-    def mark(self) -> None:
-        """The budget has been seen to as far as the optimizer has come."""
-        self.seen = self.lora_E._version.count
 
 
 @register
@@ -107,8 +22,9 @@ class AdaLoRA(Targeted):
     kept, every `interval` steps. With B₀ = r₀ and B_T = rank times the number of targets, and p the share done:
         b(t) = B₀ for t ≤ t_i;   B_T + (B₀ − B_T)·(1 − p)³, p = (t − t_i)/(T − t_f − t_i);   B_T for t ≥ T − t_f
     From T − t_f on the choice is final. `bake` then drops what is silenced, and `ranks` says what is left.
-    initial_rank: r₀ · rank: the mean rank at the end · tinit, tfinal: t_i and t_f in steps, or as shares of the run if
-    below 1 · beta1, beta2: of the two running means · orthogonality: γ.
+    rank: the mean rank at the end · initial_rank: r₀ (None: one and a half times that, as in the paper) ·
+    tinit, tfinal: t_i and t_f in steps, or as shares of the run if below 1 · beta1, beta2: of the two running means ·
+    orthogonality: γ.
     Count: Σ over targets r₀·(in + out + 1). Starts at the base: yes (λ = 0). Mergeable: yes, W₀ + s·P Λ Q.
     A training loop that forgets `after_step` gets a RuntimeError in its second step. Paper: arXiv 2303.10512.
 
@@ -120,7 +36,7 @@ class AdaLoRA(Targeted):
     """
 
     rank: int = 8
-    initial_rank: int = 12
+    initial_rank: int | None = None
     alpha: float = 16
     targets: tuple[str, ...] | str = ("q_proj", "v_proj")
     tinit: float = 0.1
@@ -141,7 +57,8 @@ class AdaLoRA(Targeted):
     def __post_init__(self):
         super().__post_init__()
         whole_number(self.rank, "AdaLoRA: rank")
-        whole_number(self.initial_rank, "AdaLoRA: initial_rank", least=self.rank)
+        if self.initial_rank is not None:
+            whole_number(self.initial_rank, "AdaLoRA: initial_rank", least=self.rank)
         whole_number(self.interval, "AdaLoRA: interval")
         check_dropout(self)
         for name in ("tinit", "tfinal"):
@@ -161,14 +78,19 @@ class AdaLoRA(Targeted):
                                  f"{len(self.ranks)} ranks for {self.targets!r}")
 
     @property
+    def r0(self) -> int:
+        """r₀, the rank that every target starts with."""
+        return -(-3 * self.rank // 2) if self.initial_rank is None else self.initial_rank
+
+    @property
     def scale(self) -> float:
         """s = α/r₀, whatever rank is left."""
-        return self.alpha / self.initial_rank
+        return self.alpha / self.r0
 
     def rank_of(self, path: str) -> int:
         """How many triplets the target at this path has: r₀, or what was left of it."""
         if self.ranks is None:
-            return self.initial_rank
+            return self.r0
         if path not in self.targets:
             raise ValueError(f"AdaLoRA: with ranks given, targets must be whole paths, one for each; {path} is not among "
                              f"{self.targets!r}")
@@ -192,7 +114,7 @@ class AdaLoRA(Targeted):
     def budget(self, t: int, total: int, targets: int) -> int:
         """b(t): how many triplets all `targets` together may have after t of `total` steps."""
         first, last = self.phases(total)
-        start, end = self.initial_rank * targets, self.rank * targets
+        start, end = self.r0 * targets, self.rank * targets
         left = 1 - (min(max(t, first), last) - first) / (last - first)
         return int(end + (start - end) * left ** 3)
 
@@ -252,15 +174,3 @@ class AdaLoRA(Targeted):
             for m in self.layers(model):
                 values = m.lora_E.numpy()[:, 0]
                 m.keep(values != 0 if values.any() else values == 0)
-
-
-def allocate(layers: list[SVDLinear], budget: int) -> None:
-    """Keep the `budget` triplets with the highest scores of all layers, and silence the others."""
-    np = host.np
-    scores = [m.lora_E.backend.to_numpy(m.scores()) for m in layers]
-    best = np.argsort(-np.concatenate(scores), kind="stable")[:budget]
-    mask = np.zeros(sum(len(s) for s in scores), dtype=bool)
-    mask[best] = True
-    for m, kept in zip(layers, np.split(mask, np.cumsum([len(s) for s in scores])[:-1]), strict=True):
-        m.keep(kept)
-        m.silence()

@@ -42,9 +42,9 @@ def write(method: Method, base: Module) -> dict | None:
     if isinstance(method, AdaLoRA):
         first, final = (int(n) if n >= 1 else 0 for n in (method.tinit, method.tfinal))
         pattern = None if method.ranks is None else {
-            f"{path}.lora_E": [i < r for i in range(method.initial_rank)]
+            f"{path}.lora_E": [i < r for i in range(method.r0)]
             for path, r in zip(method.targets, method.ranks, strict=True)}
-        return {"peft_type": "ADALORA", "init_r": method.initial_rank, "target_r": method.rank, "lora_alpha": method.alpha,
+        return {"peft_type": "ADALORA", "init_r": method.r0, "target_r": method.rank, "lora_alpha": method.alpha,
                 "lora_dropout": method.dropout, "beta1": method.beta1, "beta2": method.beta2, "deltaT": method.interval,
                 "orth_reg_weight": method.orthogonality, "tinit": first, "tfinal": final,
                 "total_step": first + final + 1,            # PEFT asks for a length of training even of who only loads

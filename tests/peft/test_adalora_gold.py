@@ -76,7 +76,7 @@ def test_every_allocation_spends_exactly_the_budget(backend):
 
 
 def test_the_best_triplets_stay(backend):
-    from minigrad.peft.adalora import allocate
+    from minigrad.peft.adalora_layer import allocate
 
     adapted, rng = randomize(adapt(make_base("float64"), METHOD)), np.random.default_rng(0)
     layers, expected = adapted.method.layers(adapted.model), []
