@@ -182,3 +182,12 @@ def test_methods_of_this_kind_can_be_combined_and_merged(backend):
     apart = randomize(adapt(base, peft.Combined((IA3(), LoRA(rank=2, targets="q_proj"), VeRA(rank=3, targets="o_proj")))))
     before = logits(apart.eval(), ids)
     np.testing.assert_allclose(logits(apart.merge(), ids), before, rtol=0, atol=1e-12)
+
+
+def test_a_combination_of_them_is_saved_and_loaded(backend, tmp_path):
+    base, ids = make_base(), make_ids()
+    parts = (IA3(), VeRA(rank=3, targets="o_proj"), TiedLoRA(rank=2, targets="q_proj"), peft.LayerNormTuning())
+    adapted = randomize(adapt(base, peft.Combined(parts))).eval()
+    adapted.save(tmp_path)
+    again = peft.load(base, tmp_path).eval()
+    assert again.method == adapted.method and np.array_equal(logits(again, ids), logits(adapted, ids))
