@@ -91,7 +91,9 @@ def _lora(method, c, batch, tokens):
         return None                                 # the formula is for the same layers in every block
     rows, sizes = batch * tokens, {"norm1": c.d_model, "heads": c.d_model, "norm2": c.d_model, "gelu": c.d_ff}
     inputs = {INPUTS[name] for name in layers[0]}
-    beside = rows * sum(sizes[name] for name in inputs) + len(layers[0]) * rows * method.rank      # inputs of A, of B
+    beside = len(layers[0]) * rows * method.rank    # inputs of B; and of A, unless that is frozen
+    if method.name != "lora_fa":
+        beside += rows * sum(sizes[name] for name in inputs)
     # Below the first trained weight nothing is kept: in the lowest block that is all that comes before it.
     silent = norm(c, rows)
     if "norm1" not in inputs:
@@ -124,4 +126,4 @@ def _prompt(method, c, batch, tokens):
 INPUTS = {"attn.q_proj": "norm1", "attn.k_proj": "norm1", "attn.v_proj": "norm1", "attn.o_proj": "heads",
           "mlp.up_proj": "norm2", "mlp.down_proj": "gelu"}
 FORMULAS = {"full": _full, "topk": _topk, "bitfit": _bitfit, "layernorm": _layernorm, "adapter": _adapter, "prefix": _prefix,
-            "prompt": _prompt, "lora": _lora}
+            "prompt": _prompt, "lora": _lora, "lora_plus": _lora, "lora_fa": _lora, "pissa": _lora}

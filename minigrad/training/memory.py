@@ -12,7 +12,7 @@ from minigrad.training.fit import Trainer, loss_on
 class MemoryUse:
     """Bytes held at the height of a training step.
 
-    weights: all parameters, trained or not · activations: what the graph keeps for its backward pass, each buffer once ·
+    weights: all parameters, trained or not, and buffers (LoRA-FA's frozen A), each array once · activations: what the graph keeps for its backward pass, each buffer once ·
     gradients: one per trained parameter · optimizer: Adam's two moments · trainable: trained parameters (a count).
     """
 
@@ -55,7 +55,8 @@ def memory(model, batch) -> MemoryUse:
         p._version.count = counts[id(p)]
     trainer.optimizer.zero_grad()
     model.train(training)
-    return MemoryUse(weights=sum(p.data.nbytes for p in model.parameters()), activations=activations, gradients=gradients,
+    held = {id(t.data): t.data.nbytes for named in (model.named_parameters(), model.named_buffers()) for _, t in named}
+    return MemoryUse(weights=sum(held.values()), activations=activations, gradients=gradients,
                      optimizer=trainer.optimizer.state_bytes(), trainable=sum(p.size for p in trained.values()))
 
 

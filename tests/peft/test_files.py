@@ -5,6 +5,7 @@ import struct
 
 import numpy as np
 import pytest
+from safetensors import numpy as safetensors
 
 from minigrad import peft
 from minigrad.peft import LoRA, PiSSA, PrefixTuning, PromptTuning, TopK
@@ -101,6 +102,25 @@ def test_what_does_not_go_with_the_tensors_or_with_us_is_refused(words, message,
     path.write_text(json.dumps({**config, **words}))
     with pytest.warns(UserWarning, match="not written by minigrad"), pytest.raises(ValueError, match=message):
         peft.load(make_base(), folder)
+
+
+def test_the_base_s_own_embedding_in_a_file_must_be_the_base_s(folder, backend):
+    """PEFT writes it beside a LoRA on an embedding, trained or not."""
+    config, path = json.loads((folder / "adapter_config.json").read_text()), folder / "adapter_model.safetensors"
+    del config["minigrad"]
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    state, base = safetensors.load(path.read_bytes()), make_base()
+    expected = {n: a.copy() for n, a in state.items()}
+    state["base_model.model.token_embedding.base_layer.weight"] = base.token_embedding.weight.numpy()
+    state["base_model.model.head.weight"] = base.head.weight.numpy()
+    path.write_bytes(safetensors.save(state))
+    with pytest.warns(UserWarning, match="not written by minigrad"):
+        loaded = peft.load(base, folder)
+    assert all(np.array_equal(a, expected[n]) for n, a in loaded.state().items()) and len(loaded.state()) == len(expected)
+    for other in (base.head.weight.numpy() + 1, base.head.weight.numpy()[:9]):
+        path.write_bytes(safetensors.save({**state, "base_model.model.head.weight": other}))
+        with pytest.warns(UserWarning), pytest.raises(ValueError, match="head.weight of its own.*not this base's"):
+            peft.load(base, folder)
 
 
 def test_other_types_of_peft(folder, backend):

@@ -146,7 +146,8 @@ METHODS = [peft.FullFineTuning(), peft.TopK(0), peft.TopK(1), peft.TopK(2, head=
            peft.create("layernorm"), peft.Adapter(3),
            peft.PrefixTuning(2), peft.PromptTuning(2), peft.LoRA(2), peft.LoRA(3, targets=("k_proj",)),
            peft.LoRA(2, targets=("o_proj",)), peft.LoRA(2, targets=("up_proj", "down_proj")),
-           peft.LoRA(2, targets=("down_proj",)), peft.LoRA(2, targets="all-linear")]
+           peft.LoRA(2, targets=("down_proj",)), peft.LoRA(2, targets="all-linear"), peft.LoRAPlus(2),
+           peft.LoRAFA(2), peft.LoRAFA(3, targets=("o_proj", "down_proj")), peft.LoRA(2, layers=(0, 1, 2)), peft.PiSSA(2)]
 
 
 @pytest.mark.parametrize("method", METHODS, ids=repr)
@@ -158,12 +159,15 @@ def test_theory_is_what_a_step_holds(method, backend):
     trained = method.count(config)
     base = peft.FullFineTuning().count(config)
     states = mm.model_states(base, trained, scheme="fp32-adam", added=method.name not in mm.IN_PLACE)
-    assert (use.weights, use.gradients, use.optimizer) == (states.weights, states.gradients, states.optimizer)
+    fixed = sum(b.data.nbytes for _, b in adapted.named_buffers())      # LoRA-FA's A, PiSSA's start: held, never trained
+    assert (use.weights - fixed, use.gradients, use.optimizer) == (states.weights, states.gradients, states.optimizer)
     assert use.activations == activation_model.activation_bytes(method, config, 4, 7)
 
 
 @pytest.mark.parametrize("method", [peft.LoRA(2, dropout=0.1), peft.LoRA(2, bias="all"), peft.LoRA(2, targets=("head",)),
-                                    peft.LoRA(2, targets=("blocks.1.attn.q_proj",)), peft.PrefixTuning(2, hidden=4)],
+                                    peft.LoRA(2, targets=("blocks.1.attn.q_proj",)), peft.PrefixTuning(2, hidden=4),
+                                    peft.LoRA(2, targets=("q_proj", "token_embedding")), peft.LoRA(2, layers=(1,)),
+                                    peft.LoRA(2, rank_pattern={"q_proj": 1}), peft.LoRA(2, slices=(True, False))],
                          ids=repr)
 def test_what_has_no_formula_says_so(method):
     assert activation_model.activation_bytes(method, mg.models.GPTConfig(24, d_model=16, n_heads=2), 4, 7) is None
