@@ -12,7 +12,8 @@ from minigrad.training.fit import Trainer, loss_on
 class MemoryUse:
     """Bytes held at the height of a training step.
 
-    weights: all parameters, trained or not, and buffers (LoRA-FA's frozen A), each array once · activations: what the graph keeps for its backward pass, each buffer once ·
+    weights: all parameters, trained or not, and the module's buffers (LoRA-FA's frozen A), each array once ·
+    activations: what the graph keeps for its backward pass, each array once ·
     gradients: one per trained parameter · optimizer: Adam's two moments · trainable: trained parameters (a count).
     """
 
