@@ -93,3 +93,8 @@ def test_a_function_that_goes_another_way_is_reported(monkeypatch, capsys):
     monkeypatch.setattr(mine, "gather", gather)
     assert mine.report(steps=30) == 1
     assert "part at step" in capsys.readouterr().out
+
+
+def test_the_capstone_counts_the_seats():
+    assert f"in which {len(mine.SEATS)} places are functions of lessons 03 to 07" in " ".join(
+        source.find("20").path("README.md").read_text(encoding="utf-8").split())
