@@ -178,7 +178,8 @@ class LoRA(Method):
 
     def describe(self) -> str:
         """The hyper-parameters and the scale that follows from them."""
-        return f"{self!r}\neffective scaling: s = {self.scaling} = {self.scale:g}"
+        others = " (some targets have a rank or an alpha of their own)" if self.rank_pattern or self.alpha_pattern else ""
+        return f"{self!r}\neffective scaling: s = {self.scaling} = {self.scale:g}{others}"
 
     # ---- merging ----------------------------------------------------------------------------------------------------
 
