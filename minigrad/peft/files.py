@@ -34,7 +34,7 @@ FORMAT = 1                                          # of our own section
 def save(adapted: AdaptedModel, directory, names: str | None = None) -> None:
     """Write the active adapter to `directory` (made if it does not exist). The base is not stored, only described.
 
-    names: under whose names a LoRA's tensors are stored: None is our own; "gpt2" and "llama" are those of Hugging Face's
+    names: under whose names the tensors are stored: None is our own; "gpt2" and "llama" are those of Hugging Face's
     models, so that PEFT puts the adapter on one with these weights (names.py). `load` reads all three.
     """
     method = adapted.method.stored()

@@ -21,9 +21,11 @@ def write(adapted: AdaptedModel, names: str | None = None) -> tuple[dict, dict]:
     method, state = adapted.method.stored(), adapted.state()
     if isinstance(method, LoRA):
         return huggingface_lora.write(method, adapted.model, adapted.base, state, names)
+    if found := huggingface_targeted.write(method, adapted.base, state, names):
+        return found
     if names is not None:
-        raise ValueError(f"names={names!r} is for LoRA and its variants; this adapter is {method!r}")
-    return huggingface_targeted.write(method, adapted.base) or to_config(method), state
+        raise ValueError(f"names={names!r}: PEFT has no adapter like {method!r}. Save it under our own names (names=None)")
+    return to_config(method), state
 
 
 def read(config: dict, state: dict, model: Module) -> tuple[Method, dict]:

@@ -1,18 +1,22 @@
 """VeRA, (IA)³, AdaLoRA, GLoRA and layer-norm tuning in the words of Hugging Face PEFT: adapter_config.json, both ways.
 
-Their tensors have PEFT's names and shapes in our modules already; only what PEFT stores besides is left out.
+Their tensors have PEFT's names and shapes in our modules already; only what PEFT stores besides is left out. Under the
+names of Hugging Face's GPT-2 and Llama (names.py) each path becomes another; GPT-2's c_attn, which is our q, k and v, is
+scaled by (IA)³ as one, with 1 for what is not scaled here. The other methods cannot have it in parts.
 """
 from __future__ import annotations
 
 import warnings
 
+from minigrad.backend import host
 from minigrad.nn import LayerNorm, Linear, Module, RMSNorm
+from minigrad.peft import names as naming
 from minigrad.peft.adalora import AdaLoRA
 from minigrad.peft.glora import GLoRA
 from minigrad.peft.huggingface_lora import HARMLESS, MISSING, READ, named, targets_of
 from minigrad.peft.ia3 import IA3
 from minigrad.peft.layernorm import LayerNormTuning
-from minigrad.peft.method import Method
+from minigrad.peft.method import PEFT_PREFIX, Method
 from minigrad.peft.targets import match
 from minigrad.peft.vera import VeRA
 
@@ -27,8 +31,34 @@ OPTIONS = {
     "LN_TUNING": ()}
 
 
-def write(method: Method, base: Module) -> dict | None:
-    """PEFT's description of a method of this file; None of any other, and where PEFT has no such setting."""
+def write(method: Method, base: Module, state: dict, kind: str | None = None) -> tuple[dict, dict] | None:
+    """(PEFT's description, tensors) of a method of this file; None of any other, and where PEFT has no such setting.
+
+    kind: None for our own names, "gpt2" or "llama".
+    """
+    config = _describe(method, base)
+    if config is None or kind is None:
+        return config and (config, state)
+    if kind == "gpt2" and isinstance(method, GLoRA):
+        raise ValueError("PEFT's GLoRA does not know the layers of Hugging Face's GPT-2: save under our own names")
+    theirs = {path: name for name, paths in naming.sources(kind, base).items() for path in paths}
+    tensors, new = _by_path(state, [name for name, _ in base.named_modules()])
+    if strange := [path for path in tensors if path not in theirs]:
+        raise ValueError(f"a {kind} model of Hugging Face has nothing like {', '.join(strange)}: save under our own names")
+    for name, paths in naming.sources(kind, base).items():
+        if any(path in tensors for path in paths):
+            own = tensors[paths[0]] if len(paths) == 1 else _fused(method, kind, paths, tensors, base)
+            new |= {f"{PEFT_PREFIX}{name}.{suffix}": array for suffix, array in own.items()}
+    config["target_modules"] = sorted({theirs[path] for path in tensors})
+    if isinstance(method, IA3):
+        config["feedforward_modules"] = sorted({theirs[path] for path in tensors if method.scales_input(path)})
+    if config.get("rank_pattern"):
+        config["rank_pattern"] = {f"{theirs[name.removesuffix('.lora_E')]}.lora_E": kept
+                                  for name, kept in config["rank_pattern"].items()}
+    return {**config, "fan_in_fan_out": kind == "gpt2"}, new
+
+
+def _describe(method: Method, base: Module) -> dict | None:
     if isinstance(method, VeRA) and method.save_projection:         # PEFT would draw other matrices from the seed
         return {"peft_type": "VERA", "r": method.rank, "d_initial": method.d_initial, "vera_dropout": method.dropout,
                 "projection_prng_key": method.seed, "save_projection": True, **_named(method, base)}
@@ -62,15 +92,23 @@ def read(config: dict, state: dict, model: Module) -> tuple[Method, dict]:
     """(the method that PEFT's description means, its tensors) for `model`; ValueError for an option that we lack."""
     kind = config["peft_type"]
     _check_options(kind, config)
+    other = naming.guess([name.removeprefix(PEFT_PREFIX) for name in state], model)
+    own = {name: [name] for name, _ in model.named_modules()}
+    places, linears = own if other is None else naming.sources(other, model), _linears(model)
     if kind == "LN_TUNING":
-        return LayerNormTuning(), state
-    linears = _linears(model)
-    paths = targets_of(config, linears, linears)
-    if not paths:
+        return LayerNormTuning(), _our_names(state, other, places, model)
+    places = {name: kept for name, paths in places.items() if (kept := [path for path in paths if path in linears])}
+    chosen = targets_of(config, places, places)
+    if not chosen:
         raise ValueError(f"none of this model's layers is one of the adapter's target_modules, "
-                         f"{config.get('target_modules')!r}; it has {', '.join(linears)}")
+                         f"{config.get('target_modules')!r}; it has {', '.join(places)}")
+    if kind != "IA3" and (fused := [name for name in chosen if len(places[name]) > 1]):
+        raise ValueError(f"this adapter changes {fused[0]}, which is {', '.join(places[fused[0]])} in our model, and PEFT's "
+                         f"{kind} has no parts for these")
+    state, paths = _our_names(state, other, places, model), [path for name in chosen for path in places[name]]
     listed = config.get("target_modules")
-    plain = isinstance(listed, list) and not any(config.get(k) for k in ("exclude_modules", "layers_to_transform"))
+    narrowed = config.get("exclude_modules") or config.get("layers_to_transform")
+    plain = other is None and isinstance(listed, list) and not narrowed
     targets = tuple(listed if plain else paths)
     if kind == "VERA":
         if not config.get("save_projection", True):
@@ -79,8 +117,8 @@ def read(config: dict, state: dict, model: Module) -> tuple[Method, dict]:
         return VeRA(config.get("r", 256), targets, config.get("d_initial", 0.1), config.get("vera_dropout", 0.0),
                     config.get("projection_prng_key", 0)), state
     if kind == "IA3":
-        inner = [path for path in paths if named(config.get("feedforward_modules") or [], path)]
         given = config.get("feedforward_modules")
+        inner = [path for name in chosen if named(given or [], name) for path in places[name]]
         return IA3(targets, tuple(given if plain and isinstance(given, list) else inner)), state
     if kind == "GLORA":
         two, one, ends = (config.get(k, default) for k, default in
@@ -90,13 +128,48 @@ def read(config: dict, state: dict, model: Module) -> tuple[Method, dict]:
             {name: a for name, a in state.items() if not name.endswith(".zeros")}
     ranks = None
     if pattern := config.get("rank_pattern"):
-        left = {name.partition(".lora_E")[0]: sum(kept) for name, kept in pattern.items()}
+        left = {path: sum(kept) for name, kept in pattern.items() for path in places.get(name.partition(".lora_E")[0], ())}
         targets = tuple(path for path in paths if left.get(path))
         ranks = tuple(left[path] for path in targets)
     return AdaLoRA(config.get("target_r", 8), config.get("init_r", 12), config.get("lora_alpha", 8), targets,
                    config.get("tinit", 0), config.get("tfinal", 0), config.get("deltaT", 1), config.get("beta1", 0.85),
                    config.get("beta2", 0.85), config.get("orth_reg_weight", 0.5), config.get("lora_dropout", 0.0),
                    ranks), state
+
+
+def _our_names(state: dict, other: str | None, places: dict, model: Module) -> dict:
+    """The tensors under our names; places: {name in the file: our paths}."""
+    if other is None:
+        return state
+    tensors, rest = _by_path(state, places)
+    return rest | {f"{PEFT_PREFIX}{path}.{suffix}": array for path, own in naming.to_ours(other, tensors, model).items()
+                   for suffix, array in own.items()}
+
+
+def _by_path(state: dict, paths) -> tuple[dict, dict]:
+    """({path: {suffix: array}}, what belongs to none of `paths`)."""
+    known, found, rest = set(paths), {}, {}
+    for name, array in state.items():
+        path, suffix = name.removeprefix(PEFT_PREFIX), []
+        while path and path not in known:
+            path, _, last = path.rpartition(".")
+            suffix.insert(0, last)
+        if path and name.startswith(PEFT_PREFIX):
+            found.setdefault(path, {})[".".join(suffix)] = array
+        else:
+            rest[name] = array
+    return found, rest
+
+
+def _fused(method: Method, kind: str, paths, tensors: dict, base: Module) -> dict:
+    """The tensors of one layer that is several of ours."""
+    own = [tensors.get(path, {}) for path in paths]
+    sizes = [base.get_submodule(path).weight.shape[0] for path in paths]
+    if not isinstance(method, IA3) or any(method.scales_input(path) for path in paths if path in tensors):
+        raise ValueError(f"Hugging Face's {kind} computes {', '.join(paths)} in one layer, which this adapter cannot have in "
+                         f"parts: {method!r}. Save under our own names, or choose other targets")
+    l = [t.get("ia3_l", host.np.ones((n, 1))) for t, n in zip(own, sizes, strict=True)]
+    return {"ia3_l": host.np.concatenate(l).astype(next(t["ia3_l"].dtype for t in own if t))}
 
 
 def _linears(model: Module) -> list[str]:

@@ -157,7 +157,7 @@ def test_a_file_under_gpt2s_names_comes_back(backend, tmp_path):
 
 
 @pytest.mark.parametrize(("method", "names", "words"), [
-    (LoRA(rank=2), "gpt3", "'gpt2', 'llama'; got 'gpt3'"), (TopK(1), "gpt2", "is for LoRA and its variants"),
+    (LoRA(rank=2), "gpt3", "'gpt2', 'llama'; got 'gpt3'"), (TopK(1), "gpt2", "PEFT has no adapter like TopK"),
     (PiSSA(rank=2), "gpt2", "peft.to_lora"), (LoRA(rank=2, targets="v_proj", slices=(True, False)), "llama", "peft.to_lora"),
     (LoRA(rank=2, targets="position_embedding"), "llama", "has nothing like position_embedding")], ids=str)
 def test_what_has_no_name_elsewhere(method, names, words, backend, tmp_path):

@@ -13,7 +13,9 @@ from tests.peft.test_files import header
 torch = pytest.importorskip("torch")
 hf = pytest.importorskip("peft")
 from tests.models.torch_gpt import twin  # noqa: E402
+from tests.peft.hugging_face import gpt2_of, llama_of, make_llama  # noqa: E402
 from tests.peft.test_peft_oracle import theirs_of  # noqa: E402
+from tests.peft.test_peft_oracle_lora import of_peft, their_logits  # noqa: E402
 
 pytestmark = [pytest.mark.oracle, pytest.mark.filterwarnings("ignore")]
 RANKS = ("blocks.0.attn.q_proj", "blocks.1.attn.v_proj", "blocks.1.mlp.up_proj")
@@ -188,3 +190,56 @@ def test_d11_pefts_defaults_for_ia3_scale_queries_on_some_models():
 
     assert sorted(table["llama"]) == ["down_proj", "k_proj", "v_proj"] == sorted(IA3().targets)
     assert sorted(table["gemma2"]) == sorted(table["qwen2"]) == ["down_proj", "q_proj", "v_proj"]
+
+
+# ---- the names of GPT-2 and Llama ------------------------------------------------------------------------------------
+
+NAMES = {"gpt2": [IA3(), IA3(("q_proj", "v_proj", "up_proj"), feedforward=("up_proj",)), LayerNormTuning(),
+                  VeRA(rank=3, targets=("o_proj", "up_proj")), AdaLoRA(rank=2, initial_rank=3, targets=("o_proj", "down_proj")),
+                  AdaLoRA(rank=2, initial_rank=4, targets=("blocks.0.attn.o_proj", "blocks.1.mlp.up_proj"), ranks=(1, 3))],
+         "llama": [IA3(), VeRA(rank=3), AdaLoRA(rank=2, initial_rank=3), GLoRA(rank=2, targets=("q_proj", "gate_proj")),
+                   LayerNormTuning()]}
+
+
+@pytest.mark.parametrize(("kind", "method"), [(k, m) for k, ms in NAMES.items() for m in ms], ids=short)
+def test_under_other_models_names_both_ways(kind, method, tmp_path):
+    base, ids = (make_base("float64"), make_ids()) if kind == "gpt2" else (make_llama(), make_ids())
+    ours = randomize(adapt(base, method)).eval()
+    ours.save(tmp_path / "ours", names=kind)
+    theirs = of_peft({"gpt2": gpt2_of, "llama": llama_of}[kind](base), tmp_path / "ours")
+    expected = their_logits(theirs, ids).detach().numpy()
+    # Llama's norms are float32 there; and D12 is larger for a small rank.
+    np.testing.assert_allclose(logits(ours, ids), expected, rtol=0, atol=3e-5 if isinstance(method, AdaLoRA) else 1e-5)
+    assert not np.allclose(logits(base, ids), expected, atol=1e-3)
+    theirs.save_pretrained(str(tmp_path / "theirs"))
+    for folder in ("ours", "theirs"):
+        again = peft.load(base, tmp_path / folder).eval()
+        np.testing.assert_allclose(logits(again, ids), logits(ours, ids), rtol=0, atol=1e-12)
+
+
+def test_pefts_defaults_for_ia3_on_gpt2_are_read(tmp_path):
+    """All of c_attn is scaled there, queries as well."""
+    base, ids = make_base("float64"), make_ids()
+    theirs = hf.get_peft_model(gpt2_of(base), hf.IA3Config(task_type="CAUSAL_LM"))
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for p in theirs.parameters():
+            if p.requires_grad:
+                p.add_(0.3 * torch.randn_like(p))
+    theirs.save_pretrained(str(tmp_path))
+    ours = peft.load(base, tmp_path).eval()
+    assert set(ours.method.targets) == {f"blocks.{i}.{n}" for i in (0, 1)
+                                        for n in ("attn.q_proj", "attn.k_proj", "attn.v_proj", "mlp.down_proj")}
+    np.testing.assert_allclose(logits(ours, ids), their_logits(theirs, ids).detach().numpy(), rtol=0, atol=1e-6)
+
+
+def test_what_has_no_parts_in_gpt2_is_refused_both_ways(tmp_path):
+    base = make_base("float64")
+    for method, words in ((VeRA(rank=2), "attn.v_proj in one layer"), (AdaLoRA(rank=1), "in one layer"),
+                          (GLoRA(rank=2, targets="o_proj"), "PEFT's GLoRA does not know"),
+                          (IA3(("k_proj",), feedforward=("k_proj",)), "in one layer"), (peft.FacT(rank=2), "no adapter like FacT")):
+        with pytest.raises(ValueError, match=words):
+            adapt(base, method).save(tmp_path, names="gpt2")
+    hf.get_peft_model(gpt2_of(base), hf.VeraConfig(r=2, target_modules=["c_attn"], fan_in_fan_out=True)).save_pretrained(str(tmp_path))
+    with pytest.raises(ValueError, match="changes transformer.h.0.attn.c_attn, which is blocks.0.attn.q_proj"):
+        peft.load(base, tmp_path)
