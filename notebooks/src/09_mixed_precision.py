@@ -82,7 +82,7 @@ ax.text(top + 0.4, 60, "the largest\ngradient\noverflows", fontsize=9, va="cente
 ax.annotate("formula", (scales[1], 100 * predicted[1]), xytext=(8, 4), textcoords="offset points", color=BLUE)
 ax.annotate("measured in the engine", (scales[4], 100 * measured[2]), xytext=(12, 6), textcoords="offset points", color=RED)
 ax.set(xlabel="log₂ of the loss scale S", ylabel="gradients that become 0, %")
-lesson.show(figure, alt="The share of gradients that become 0 against the loss scale: high for small scales, a quarter at scale 1, near "
+lesson.show(figure, alt="The share of gradients that become 0 against the loss scale: high for small scales, a fifth at scale 1, near "
                         "nothing above 2 to the 12. Crosses measured in the engine lie on the line until a dashed line, where the "
                         "largest gradient overflows.",
             name="mixed_scale", data=[{"log2_scale": s, "formula": p, "engine": m, "infinite": i}
