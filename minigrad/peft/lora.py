@@ -80,6 +80,8 @@ class LoRA(Method):
         for name in ("targets", "layers", "slices"):
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
+        if self.layers is not None and not (isinstance(self.layers, tuple) and all(type(i) is int for i in self.layers)):
+            raise ValueError(f"{kind}: layers must be numbers of blocks, such as (0, 1); got {self.layers!r}")
         for name in ("rank_pattern", "alpha_pattern"):
             object.__setattr__(self, name, dict(getattr(self, name)) if getattr(self, name) else None)
         for target, rank in (self.rank_pattern or {}).items():
@@ -139,19 +141,18 @@ class LoRA(Method):
 
     def wrap(self, path: str, layer: Module, rng) -> Module:
         """What comes in the place of a target."""
-        rank, scale = self.rank_and_scale(path)
-        weight = layer.weight.numpy()
+        (rank, scale), (out, width) = self.rank_and_scale(path), layer.weight.shape
         if isinstance(layer, Embedding):
-            A, B = initial("random" if self.init == "random" else "zero_a", rank, scale, weight.T, rng)
+            A, B = initial("random" if self.init == "random" else "zero_a", rank, scale, (width, out), rng)
             return LoRAEmbedding(layer, A, B, scale)
         if self.slices is not None:
-            parts = host.np.split(weight, len(self.slices))
-            drawn = [initial(self.init, rank, scale, w, rng) for w, on in zip(parts, self.slices, strict=True) if on]
+            pairs, parts = self._pairs(False)
+            drawn = [initial(self.init, rank, scale, (out // parts, width), rng) for _ in range(pairs)]
             A, B = (host.np.concatenate(matrices) for matrices in zip(*drawn, strict=True))
             return SlicedLoRALinear(layer, A, B, scale, self.dropout, self.slices)
-        A, B = initial(self.init, rank, scale, weight, rng)
-        return self.layer_class(layer, A, B, scale, self.dropout, split=self.init in RESIDUAL,
-                                biased=self.lora_bias)
+        split = self.init in RESIDUAL
+        A, B = initial(self.init, rank, scale, (out, width), rng, layer.weight.numpy() if split else None)
+        return self.layer_class(layer, A, B, scale, self.dropout, split=split, biased=self.lora_bias)
 
     def count(self, config) -> int:
         """r·(in + out) for each target, and the biases that are trained."""

@@ -21,15 +21,17 @@ INITS = ("kaiming", "gaussian", "zero_a", "random", "pissa", "olora")
 RESIDUAL = ("pissa", "olora")                       # W₀ is split: these two change what is frozen
 
 
-def initial(init: str, rank: int, scale: float, weight, rng):
-    """Host arrays A (r, in) and B (out, r) for a host `weight` (out, in) and a branch s·BA with s = `scale`.
+def initial(init: str, rank: int, scale: float, shape, rng, weight=None):
+    """Host arrays A (r, in) and B (out, r) for a weight of `shape` (out, in) and a branch s·BA with s = `scale`.
+
+    weight: the host array itself, for "pissa" and "olora", which need its values.
 
     >>> import numpy as np
-    >>> A, B = initial("pissa", 1, 2.0, np.diag([3.0, 8.0]), None)      # the largest singular value is 8
+    >>> A, B = initial("pissa", 1, 2.0, (2, 2), None, np.diag([3.0, 8.0]))      # the largest singular value is 8
     >>> (2.0 * B @ A).round(6).tolist()
     [[0.0, 0.0], [0.0, 8.0]]
     """
-    np, (out, width), r = host.np, weight.shape, rank
+    np, (out, width), r = host.np, shape, rank
     if init == "pissa":
         U, S, Vt = np.linalg.svd(weight.astype(np.float64), full_matrices=False)
         root = np.sqrt(S[:r] / scale)
