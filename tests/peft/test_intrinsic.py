@@ -48,6 +48,15 @@ def test_the_hadamard_transform_is_its_own_inverse(backend):
     np.testing.assert_allclose(mg.to_numpy(hadamard(xp, send([1.0, 0, 0, 0]))), 0.5 * np.ones(4), atol=1e-15)
 
 
+@pytest.mark.parametrize("bits", [0, 1, 5, 7, 10])
+def test_the_hadamard_transform_is_its_definition(bits, backend):
+    """H[i, j] = (−1)^(number of ones that i and j share in binary) / √n."""
+    n = 1 << bits
+    x, i = np.random.default_rng(bits).normal(size=n), np.arange(n)
+    H = np.array([[(-1.0) ** (int(a) & int(b)).bit_count() for b in i] for a in i]) / np.sqrt(n)
+    np.testing.assert_allclose(mg.to_numpy(hadamard(mg.tensor(x).backend.xp, send(x))), H @ x, atol=1e-13)
+
+
 def test_with_as_many_numbers_as_weights_every_model_can_be_reached(backend):
     base, target, ids = make_base("float64", d_ff=4), make_base("float64", d_ff=4), make_ids()
     randomize(peft.apply(target, FullFineTuning()))             # leaves target alone
