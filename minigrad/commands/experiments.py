@@ -1,7 +1,7 @@
 """`minigrad compare`, `rank-sweep` and `experiments …`: the commands that end in a table and a figure."""
 from __future__ import annotations
 
-from minigrad.commands import common
+from minigrad.commands import common, studies
 
 FULL = {"examples": 4000, "seeds": 5, "words": 2000}                # what --full stands for
 DEFAULT = {"examples": 2000, "seeds": 3, "words": 1000}
@@ -62,7 +62,7 @@ def add(commands) -> None:
     _add_running(p, "runs/rank-sweep")
     p.set_defaults(run=rank_sweep)
 
-    p = commands.add_parser("experiments", help="the other experiments (lr-grid, …)",
+    p = commands.add_parser("experiments", help="the other experiments (targets, low-data, lr-grid, …)",
                             description="Experiments beside compare and rank-sweep.")
     p.set_defaults(run=lambda args: p.print_help() or 0)
     others = p.add_subparsers(title="experiments", metavar="NAME", dest="experiment", parser_class=type(p))
@@ -79,6 +79,8 @@ def add(commands) -> None:
     _add_size(g)
     _add_running(g, "runs/lr-grid")
     g.set_defaults(run=lr_grid)
+
+    studies.add(others)
 
     for name, (help, description, seeds) in PRECISION.items():
         files = f" Writes {name.replace('-', '_')}.csv, .png and .json to --out."

@@ -26,7 +26,8 @@ EVALUATED_PER_STEP = 50                             # words read in about the ti
 class Run:
     """Everything one run depends on. method "base" trains nothing and only evaluates.
 
-    epochs over `examples` adaptation words in batches of `batch_size`; then the first `words` words of `split` are read.
+    epochs over `examples` adaptation words in batches of `batch_size`, or as many epochs as `updates` steps need; then the
+    first `words` words of `split` are read.
     """
 
     task: str
@@ -42,18 +43,25 @@ class Run:
     split: str = "test"
     keep: str | None = None                         # folder in which to keep the adapter
     may_diverge: bool = False                       # a loss that is no number then counts as nothing right
+    updates: int | None = None                      # steps, where their number is what runs have in common
+    start: str = "pretrained"                       # or "random": the base model's own initial weights, untrained
 
     @property
     def name(self) -> str:
         """What tells this run from the others of an experiment, readable."""
         hyper = "".join(f" {key}={value}" for key, value in self.hyper.items())
-        return f"{self.task} {self.method}{hyper} lr={self.lr:g} seed={self.seed}" if self.method != "base" else \
-            f"{self.task} base"
+        if self.method == "base":
+            return f"{self.task} base"
+        more = f" examples={self.examples}" if self.updates else ""
+        more += f" from {self.start} weights" if self.start != "pretrained" else ""
+        return f"{self.task} {self.method}{hyper} lr={self.lr:g} seed={self.seed}{more}"
 
     @property
     def steps(self) -> int:
         """Training steps."""
-        return 0 if self.method == "base" else self.epochs * math.ceil(self.examples / self.batch_size)
+        if self.method == "base":
+            return 0
+        return self.updates or self.epochs * math.ceil(self.examples / self.batch_size)
 
     @property
     def work(self) -> float:
@@ -108,6 +116,9 @@ def perform(run: Run, tick=lambda work: None) -> dict:
     tick(work) is told of progress, in units of a training step. Raises KeyboardInterrupt when interrupted.
     """
     model, tokenizer = _base(run.base)
+    if run.start != "pretrained":
+        host.manual_seed(run.seed)
+        model = type(model)(model.config)
     task = _task(run.task)
     task.add_symbols(tokenizer)
     examples = task.examples(run.split)[:run.words]
@@ -129,7 +140,7 @@ def perform(run: Run, tick=lambda work: None) -> dict:
             return {"row": row | {"lr": run.lr, "trainable": trainable, "acc": 0.0, "per": 1.0, "loss": None}, "read": {}}
         if result.interrupted:
             raise KeyboardInterrupt
-        model = adapted.bake()
+        baked = adapted.bake()
         row |= {"rank": getattr(method, "rank", None), "alpha": getattr(method, "alpha", None), "lr": run.lr,
                 "trainable": trainable, "percent": 100 * trainable / adapted.base.num_parameters(),
                 "step_ms": result.step_ms, "activation_bytes": use.activations, "gradient_bytes": use.gradients,
@@ -137,6 +148,7 @@ def perform(run: Run, tick=lambda work: None) -> dict:
                 "loss": float(np.mean(result.losses[-20:]))}
         if run.keep:
             tokenizer.save(Path(run.keep) / "tokenizer.json")           # with the task's own symbols, for `generate`
+        model = baked.merge() if baked.method.mergeable else baked      # reads the same, and faster
     score = training.evaluate(model, tokenizer, examples, on_batch=lambda n: tick(n / EVALUATED_PER_STEP))
     row |= {"acc": score.exact_match, "per": score.phoneme_error_rate}
     return {"row": row, "read": {word: " ".join(answer) for (word, _), answer in

@@ -54,7 +54,8 @@ def compare(*, task: str = "rhyme", methods=METHODS, seeds=(0, 1, 2), examples: 
     read = {"base": before["read"]} | {result["row"]["method"]: result["read"] for result in reversed(done[1:])
                                        if result["row"]["seed"] == seeds[0]}
     about = {"command": command, "settings": {**shared, "seeds": list(seeds), "backend": backend, "processes": processes,
-                                              "threads": threads}, "learning_rates": {"from": provenance(), **rates},
+                                              "threads": threads},
+             "learning_rates": {"from": provenance(methods) if lr is None else "the command line", **rates},
              "base_model": base_identity(base), "floor": floor(the_task), "base_latency": costs["base"],
              "words_read": _sample(the_task, words, read)}
     rows.sort(key=lambda row: (list(methods).index(row["method"]), row["seed"]))

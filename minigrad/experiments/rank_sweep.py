@@ -8,7 +8,7 @@ from minigrad.experiments import table
 from minigrad.experiments.adaptation import Run, make_method, perform
 from minigrad.experiments.compare import base_identity
 from minigrad.experiments.figure import draw_points, groups, new_figure, percent, percent_axis, reference_line, style
-from minigrad.experiments.rates import learning_rate, provenance
+from minigrad.experiments.rates import chosen, learning_rate
 from minigrad.experiments.runner import Results, run_all
 from minigrad.experiments.statistics import summarize
 from minigrad.experiments.tradeoff import write_tradeoff
@@ -51,7 +51,7 @@ def rank_sweep(*, task: str = "rhyme", ranks=RANKS, targets=("q_proj", "v_proj")
     about = {"command": command, "settings": {**shared, "seeds": list(seeds), "ranks": list(ranks), "targets": targets,
                                               "alpha/rank": ALPHA_PER_RANK, "lr": rate, "lr of full": full_rate,
                                               "processes": processes, "threads": threads},
-             "learning_rates_from": provenance() + f"; LoRA's times {SHARE_OF_RATE}" if lr is None else "the command line",
+             "learning_rates_from": f"{chosen('lora')[1]}; LoRA's times {SHARE_OF_RATE}" if lr is None else "the command line",
              "base_model": base_identity(base)}
     figure, alt = draw(rows, targets)
     table.write("rank_vs_accuracy", out, rows, figure=figure, alt=alt, about=about)
