@@ -81,6 +81,11 @@ def one_of(what: str, known):
     return parse
 
 
+def methods(text: str):
+    """An argparse type: method names separated by commas, or "all"."""
+    return "all" if text.strip() == "all" else several(method)(text)
+
+
 def _methods():
     from minigrad import peft
 

@@ -34,10 +34,14 @@ def add(commands) -> None:
                     "table (compare.csv), a figure (compare.png) and the circumstances (compare.json) to --out. Learning "
                     "rates were chosen on validation words; what is reported are test words. About 4 minutes on 2 cores. "
                     "Ctrl-C keeps finished runs; the same command goes on.",
-        epilog="Examples:  minigrad compare --task accent      minigrad compare --methods lora,full --seeds 5")
+        epilog="Examples:  minigrad compare --task accent      minigrad compare --methods lora,full --seeds 5\n"
+               "           minigrad compare --methods all --budget 8192")
     _add_task(p)
-    p.add_argument("--methods", type=common.several(common.method), default=None, metavar="LIST",
-                   help="methods, separated by commas; default full,topk,adapter,prefix,lora")
+    p.add_argument("--methods", type=common.methods, default=None, metavar="LIST",
+                   help="methods, separated by commas, or all (every method that can be trained alone, at matched "
+                        "budgets); default full,topk,adapter,prefix,lora")
+    p.add_argument("--budget", type=common.whole(1), metavar="N",
+                   help="give each method the size whose number of trained parameters is nearest to N (with all: 8,192)")
     _add_size(p)
     p.add_argument("--lr", type=common.above_zero, metavar="X", help="one learning rate for all (default: each its own)")
     p.add_argument("--rounds", type=common.whole(1), default=10, metavar="N", help="rounds of timing; default 10")
@@ -71,8 +75,10 @@ def add(commands) -> None:
         description="Fine-tune each method with each learning rate, score it on validation words (never on test words) and "
                     "write lr_grid.csv, .png and .json with the best rate of each method to --out.")
     _add_task(g)
-    g.add_argument("--methods", type=common.several(common.method), default=None, metavar="LIST",
-                   help="default full,topk,adapter,prefix,lora")
+    g.add_argument("--methods", type=common.methods, default=None, metavar="LIST",
+                   help="methods, separated by commas, or all; default full,topk,adapter,prefix,lora")
+    g.add_argument("--budget", type=common.whole(1), metavar="N",
+                   help="try each method at the size whose number of trained parameters is nearest to N")
     g.add_argument("--rates", type=common.several(common.above_zero), default=None, metavar="LIST",
                    help="learning rates to try with every method (default: a range around each method's usual one)")
     g.add_argument("--adopt", action="store_true", help="make the best rates the package's own (learning_rates.json)")
@@ -174,7 +180,7 @@ def compare(args) -> int:
     from minigrad.experiments import compare as experiment
 
     return _do(experiment, args, _settings(args), methods=args.methods, lr=args.lr, rounds=args.rounds,
-               adapters=args.adapters)
+               adapters=args.adapters, budget=args.budget)
 
 
 def rank_sweep(args) -> int:
@@ -188,7 +194,7 @@ def lr_grid(args) -> int:
     """The learning rates."""
     from minigrad.experiments import lr_grid as experiment
 
-    return _do(experiment, args, _settings(args, "validation"), methods=args.methods, rates=args.rates,
+    return _do(experiment, args, _settings(args, "validation"), methods=args.methods, rates=args.rates, budget=args.budget,
                adopt=args.adopt or None)
 
 

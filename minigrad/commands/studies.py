@@ -16,6 +16,22 @@ STUDIES = {
                  "Full fine-tuning, LoRA, prefix and prompt tuning on 100, 1,000 and 10,000 examples, 200 steps each.",
                  ("examples", "epochs")),
     "stability": ("does a method gain with every parameter?", "Prefixes of length 1 … 24 against LoRA of rank 1 … 24.", ()),
+    "subspace": ("singular values of LoRA's change, and whether ranks and seeds agree about it",
+                 "LoRA of rank 8 and 64 and full fine-tuning; singular values of the changes of W_q and W_v, and the overlap "
+                 "of their directions between ranks and between seeds.", ()),
+    "methods": ("accuracy against parameters, for every method",
+                "Every method of the registry at sizes near 2,048 and 32,768 trained parameters, joined by the compare.csv of "
+                "`minigrad compare --methods all` in the same folder.", ()),
+    "latency": ("what adapters add to a forward pass, and merged LoRA does not",
+                "Forward passes of the base model with adapters, LoRA and merged LoRA, by batch size and length. Seeds are "
+                "repetitions. Let the machine do nothing else.", ("examples", "epochs", "batch_size", "words", "processes")),
+    "costs": ("bytes and time of a training step of every method",
+              "Forward, backward and step time, saved bytes, and the largest batch in the bytes of full fine-tuning, for every "
+              "method near 8,192 trained parameters. Seeds are repetitions. Let the machine do nothing else.",
+              ("examples", "epochs", "words", "processes")),
+    "intrinsic": ("how few numbers are enough (DID, SAID, d90)",
+                  "Train the base model and a small classifier along random planes of growing dimension, from a pretrained and "
+                  "from a random start.", ("epochs", "batch_size", "words")),
 }
 
 
@@ -25,8 +41,8 @@ def add(others) -> None:
         files = (f" Writes {name.replace('-', '_')}.csv, .png and .json to --out and says whether the course's finding shows "
                  "at this scale. Ctrl-C keeps finished runs; the same command goes on.")
         p = others.add_parser(name, help=help, description=description + files)
-        p.add_argument("--task", default="rhyme", metavar="NAME|FILE", help="rhyme, accent, pronounce, or a .tsv file; default "
-                                                                            "rhyme")
+        p.add_argument("--task", default="rhyme", metavar="NAME|FILE",
+                       help="rhyme, accent, pronounce, or a .tsv file; default rhyme")
         group = p.add_argument_group("size of the experiment")
         for option, what in (("seeds", "seeds 0 … N−1"), ("examples", "words to learn from"), ("epochs", "passes over them"),
                              ("batch_size", "words per step"), ("words", "words to be scored on")):
@@ -35,7 +51,9 @@ def add(others) -> None:
                                    help=f"{what}; default {SIZE[option]:,}")
         group = p.add_argument_group("running")
         group.add_argument("--out", default="runs/experiments", metavar="DIR", help="default runs/experiments")
-        group.add_argument("--processes", type=common.whole(1), default=1, metavar="N", help="runs side by side; default 1")
+        if "processes" not in fixed:                # times are taken in this process
+            group.add_argument("--processes", type=common.whole(1), default=1, metavar="N",
+                               help="runs side by side; default 1")
         group.add_argument("--fresh", action="store_true", help="forget the finished runs of an interrupted experiment")
         common.add_base(group)
         common.add_machine(p, threads=1)
@@ -50,11 +68,12 @@ def run(args) -> int:
     common.load_base(args)                          # so that a mistake there is told before anything starts
     name = args.experiment.replace("-", "_")
     experiment = getattr(importlib.import_module(f"minigrad.experiments.{name}"), name)
-    size = {option: getattr(args, option) for option in SIZE if hasattr(args, option)} | {"seeds": range(args.seeds)}
+    size = {option: getattr(args, option) for option in (*SIZE, "processes") if hasattr(args, option)}
+    size["seeds"] = range(args.seeds)
     try:
         with common.users_mistakes():
-            experiment(**size, task=args.task, base=args.base, out=args.out, processes=args.processes, threads=args.threads,
-                       backend=args.backend, fresh=args.fresh, say=common.say, command=common.command_line())
+            experiment(**size, task=args.task, base=args.base, out=args.out, threads=args.threads, backend=args.backend,
+                       fresh=args.fresh, say=common.say, command=common.command_line())
     except Interrupted as stopped:
         common.say(f"\n{stopped}")
         return 130

@@ -84,7 +84,7 @@ def make_method(name: str, **hyper):
 
 def adaptation_batches(tokenizer, task, examples: int, batch_size: int, seed: int, context: int):
     """The batches of a run: `examples` words drawn from the task's adaptation words, in an order drawn anew each epoch."""
-    pool = task.examples("adapt")
+    pool = examples_of(task, "adapt")
     if examples > len(pool):
         raise ValueError(f"{examples} examples were asked for, but the task {task.name!r} has {len(pool)} adaptation words")
     rng = np.random.default_rng([seed, 1])
@@ -95,19 +95,27 @@ def adaptation_batches(tokenizer, task, examples: int, batch_size: int, seed: in
 
 def reference_batch(tokenizer, task, batch_size: int):
     """A batch that is the same for every method and seed: what memory and the time of a step are measured on."""
-    examples = task.examples("adapt")[:batch_size]
+    examples = examples_of(task, "adapt")[:batch_size]
     return next(iter(tasks.Batches(tasks.encode_examples(tokenizer, examples), batch_size, shuffle=False,
                                    pad_id=tokenizer.pad_id)))
 
 
 @lru_cache(maxsize=2)
-def _base(name: str):
+def base_model(name: str):
+    """(model, tokenizer), loaded once; nobody writes into it."""
     return pretrained.load(name)
 
 
 @lru_cache(maxsize=4)
-def _task(name: str):
+def task_called(name: str):
+    """The task, made once."""
     return tasks.get(name)
+
+
+@lru_cache(maxsize=8)
+def examples_of(task, split: str) -> list:
+    """A split's examples, made once: that takes a second for twenty thousand words."""
+    return task.examples(split)
 
 
 def perform(run: Run, tick=lambda work: None) -> dict:
@@ -115,13 +123,13 @@ def perform(run: Run, tick=lambda work: None) -> dict:
 
     tick(work) is told of progress, in units of a training step. Raises KeyboardInterrupt when interrupted.
     """
-    model, tokenizer = _base(run.base)
+    model, tokenizer = base_model(run.base)
     if run.start != "pretrained":
         host.manual_seed(run.seed)
         model = type(model)(model.config)
-    task = _task(run.task)
+    task = task_called(run.task)
     task.add_symbols(tokenizer)
-    examples = task.examples(run.split)[:run.words]
+    examples = examples_of(task, run.split)[:run.words]
     row = {"task": task.name, "method": run.method, "seed": run.seed, "steps": run.steps}
     if run.method != "base":
         host.manual_seed(run.seed)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minigrad import peft
+from minigrad import peft, tasks
 from minigrad.experiments.adaptation import SIZES
 
 # Methods whose size is not one number: {name: (word for the size, size -> hyper-parameters)}.
@@ -77,6 +77,32 @@ def fit(name: str, model, budget: int, room: int = 0) -> Fitted:
         high, top = (middle, top) if c is not None and c < budget else (high, middle)
     best = min((n for n in (high, top) if count(n) is not None), key=lambda n: (abs(count(n) - budget), n))
     return Fitted(name, hyper(best), count(best), f"{word} {best}")
+
+
+def fit_all(methods, model, budget: int, task) -> dict[str, Fitted]:
+    """{name: the method at the size nearest to the budget}, with room for the task's longest example."""
+    tokenizer = tasks.Tokenizer()
+    task.add_symbols(tokenizer)
+    longest = max(len(s.ids) for s in tasks.encode_examples(tokenizer, task.examples("adapt")))
+    return {name: fit(name, model, budget, longest) for name in methods}
+
+
+def record(fitted: dict[str, Fitted], budget: int | None) -> dict:
+    """What the JSON beside a figure says of the budget and of each method's size."""
+    return {"budget": budget, "sizes": {f.name: {"size": f.size, "trainable": f.count} for f in fitted.values()}} if fitted \
+        else {}
+
+
+def explain(fitted: dict[str, Fitted], budget: int) -> str:
+    """The sizes as text: what each method was given, and how far its count is from the budget.
+
+    >>> print(explain({"lora": Fitted("lora", {}, 8192, "rank 4")}, 8000))
+    sizes nearest to 8,000 trained parameters: lora rank 4 (8,192)
+    """
+    tuned = ", ".join(f"{f.name} {f.size} ({f.count:,})" for f in fitted.values() if f.size != "as it is")
+    as_is = ", ".join(f"{f.name} ({f.count:,})" for f in fitted.values() if f.size == "as it is")
+    return f"sizes nearest to {budget:,} trained parameters: {tuned or 'none'}" + (
+        f"\nmethods whose number of parameters cannot be chosen: {as_is}" if as_is else "")
 
 
 def _shift(method, model) -> int:

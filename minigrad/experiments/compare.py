@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from minigrad import peft, pretrained, tasks
+from minigrad.experiments import budget as budgets
 from minigrad.experiments import table
 from minigrad.experiments.adaptation import Run, make_method, perform
 from minigrad.experiments.figure import draw_points, groups, new_figure, percent, percent_axis, reference_line, style
@@ -18,33 +19,45 @@ from minigrad.experiments.statistics import summarize
 from minigrad.experiments.tradeoff import write_tradeoff
 
 METHODS = ("full", "topk", "adapter", "prefix", "lora")
+BUDGET = 8192                                       # trained parameters with --methods all: LoRA of rank 4
 SHOWN_WORDS = 6
+SHOWN_METHODS = 6                                   # of many methods, how many have a column in the table of words read
 
 
 def compare(*, task: str = "rhyme", methods=METHODS, seeds=(0, 1, 2), examples: int = 2000, epochs: int = 3, words: int = 1000,
             batch_size: int = 32, base: str = "reader", out="runs/compare", adapters=None, processes: int = 2,
-            threads: int = 1, backend: str = "numpy", lr: float | None = None, rounds: int = 10, fresh: bool = False,
-            progress: bool = True, say=print, command: str = "") -> list[dict]:
+            threads: int = 1, backend: str = "numpy", lr: float | None = None, budget: int | None = None, rounds: int = 10,
+            fresh: bool = False, progress: bool = True, say=print, command: str = "") -> list[dict]:
     """Compare methods on a task; writes compare.{csv,png,json} and accuracy_vs_parameters.* to `out`, returns the rows.
 
     A seed changes the words learned from, their order and the initial weights; all methods make the same steps on the same
-    batches. Learning rates come from rates.py unless `lr` is given. The adapters of the first seed are kept in the folder
-    `adapters` (default: "adapters" in `out`). Raises ValueError for unknown names and runs kept in
-    `out` under other settings, Interrupted on Ctrl-C (the same call then goes on).
+    batches. Learning rates come from rates.py unless `lr` is given. methods: names, or "all" for every method that can be
+    trained alone · budget: each method at the size whose number of trained parameters is nearest to it (with "all":
+    BUDGET), otherwise at its usual size. The adapters of the first seed are kept in the folder `adapters` (default:
+    "adapters" in `out`). Raises ValueError for unknown names and runs kept in `out` under other settings, Interrupted on
+    Ctrl-C (the same call then goes on).
     """
     out, adapters, the_task = Path(out), Path(adapters or Path(out) / "adapters"), tasks.get(task)
     model, tokenizer = pretrained.load(base)
     the_task.add_symbols(tokenizer)
     shared = {"task": task, "base": base, "examples": examples, "epochs": epochs, "batch_size": batch_size, "words": words}
+    if methods == "all":
+        methods, budget = budgets.trainable_alone(), BUDGET if budget is None else budget
     rates = {name: learning_rate(name) if lr is None else lr for name in methods}
+    fitted = budgets.fit_all(methods, model, budget, the_task) if budget else {}
+    hyper = {name: fitted[name].hyper if fitted else {} for name in methods}
     for name in methods:                            # what cannot work is told before anything runs
-        peft.apply(model, make_method(name))
+        peft.apply(model, make_method(name, **hyper[name]))
+    if fitted:
+        say(budgets.explain(fitted, budget))
     # The adapters of the first seed stay: they are what the times are measured on, and they can be tried out.
     runs = [Run(method="base", seed=0, **shared)] + [
-        Run(method=name, seed=seed, lr=rates[name], keep=str(adapters / name) if seed == seeds[0] else None, **shared)
+        Run(method=name, seed=seed, lr=rates[name], hyper=hyper[name], **shared,
+            keep=str(adapters / name) if seed == seeds[0] else None)
         for seed in seeds for name in methods]
-    results = Results(out, "compare", {**shared, "base": base_identity(base), "lr": rates, "first seed": seeds[0],
-                                       "adapters": str(adapters), "backend": backend}, fresh)
+    results = Results(out, "compare", {**shared, "base": base_identity(base), "lr": lr, "first seed": seeds[0],
+                                       "adapters": str(adapters), "backend": backend,
+                                       **({"budget": budget} if budget else {})}, fresh)
     done = run_all(runs, perform, results, processes=processes, threads=threads, backend=backend, progress=progress, say=say)
     costs = _costs(base, the_task, {name: adapters / name for name in methods}, batch_size, rounds, progress, threads, backend)
     before, rows = done[0], []
@@ -56,8 +69,8 @@ def compare(*, task: str = "rhyme", methods=METHODS, seeds=(0, 1, 2), examples: 
     about = {"command": command, "settings": {**shared, "seeds": list(seeds), "backend": backend, "processes": processes,
                                               "threads": threads},
              "learning_rates": {"from": provenance(methods) if lr is None else "the command line", **rates},
-             "base_model": base_identity(base), "floor": floor(the_task), "base_latency": costs["base"],
-             "words_read": _sample(the_task, words, read)}
+             **budgets.record(fitted, budget), "base_model": base_identity(base), "floor": floor(the_task),
+             "base_latency": costs["base"], "words_read": _sample(the_task, words, read)}
     rows.sort(key=lambda row: (list(methods).index(row["method"]), row["seed"]))
     figure, alt = draw(rows, costs["base"])
     table.write("compare", out, rows, figure=figure, alt=alt, about=about)
@@ -126,7 +139,8 @@ def report(rows, about: dict) -> str:
     costs.append(["(base model)", "", "", "", "", "", _ms(latency["latency1_ms"]), "", _ms(latency["latency32_ms"]), ""])
     lines = [
         f"\n{settings['task']}: {settings['examples']:,} examples, {base['steps']} steps of {settings['batch_size']}, "
-        f"{len(settings['seeds'])} seeds; scored on {settings['words']:,} test words; ± is the 95 % t-interval over seeds\n",
+        f"{len(settings['seeds'])} seeds; scored on {settings['words']:,} test words; ± is the 95 % t-interval over seeds\n"
+        + (f"each method at the size nearest to {about['budget']:,} trained parameters\n" if "budget" in about else ""),
         table.text_table(["method", "trained", "% of base", "words right, %", "phoneme errors, %"], gains),
         f"\nMind the floor: {about['floor']['note']}.\n",
         table.text_table(["method", "step", "activations", "gradients", "optimizer", "stored", "1 word", "merged", "32 words",
@@ -134,6 +148,9 @@ def report(rows, about: dict) -> str:
         f"\nTimes are medians; \"1 word\" and \"32 words\" are the time to read them and write 8 symbols; activations are what "
         f"one step on {settings['batch_size']} words keeps for its backward pass.\n"]
     names = [name for name in about["words_read"][0] if name not in ("word", "accepted")] if about["words_read"] else []
+    if len(names) > SHOWN_METHODS:                  # the base, and the best
+        best = sorted(groups(rows, "method").items(), key=lambda g: -summarize(row["acc"] for row in g[1]).mean)
+        names = ["base", *(name for (name,), _ in best[:SHOWN_METHODS - 1])]
     lines.append(table.text_table(["word", "right answer", *names], [
         [entry["word"], entry["accepted"][0], *(entry[name] + (" ✓" if entry[name] in entry["accepted"] else "")
                                                for name in names)] for entry in about["words_read"]], left=99))
@@ -151,7 +168,8 @@ def draw(rows, base_costs: dict):
     by_method = {name: runs for (name,), runs in groups(rows, "method").items()}
     names = list(by_method)
     places = list(range(len(names)))[::-1]                          # the first method at the top
-    figure, (gain, memory, latency) = new_figure(3, 1, (11.0, 1.6 + 0.55 * len(names)), sharey=True)
+    figure, (gain, memory, latency) = new_figure(3, 1, (11.0, 1.6 + (0.55 if len(names) < 10 else 0.42) * len(names)),
+                                                      sharey=True)
     base = rows[0]["acc_base"]
     for place, name in zip(places, names, strict=True):
         draw_points(gain, [place], [[row["acc"] for row in by_method[name]]], name, horizontal=True)

@@ -55,14 +55,16 @@ def groups(rows, *keys) -> dict:
     return found
 
 
-def draw_points(ax, positions, samples, name: str, *, horizontal: bool = False, line: bool = False, label: str | None = None):
+def draw_points(ax, positions, samples, name: str, *, horizontal: bool = False, line: bool = False, label: str | None = None,
+                look=None):
     """Seeds as small open marks, beside them their mean as a full one, the 95 % t-interval as a bar; with `line`, means joined.
 
-    samples: per position the values of the seeds. horizontal: values run along x.
+    samples: per position the values of the seeds. horizontal: values run along x. look: (color, marker, line style), if
+    it is not the method's own.
     """
     from matplotlib.transforms import ScaledTranslation
 
-    color, marker, dashes, _ = style(name)
+    color, marker, dashes = look or style(name)[:3]
     summaries = [summarize(values) for values in samples]
     means = [s.mean for s in summaries]
     half = [0.0 if math.isnan(s.half) else s.half for s in summaries]

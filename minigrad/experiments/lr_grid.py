@@ -3,7 +3,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from minigrad import tasks
+from minigrad import pretrained, tasks
+from minigrad.experiments import budget as budgets
 from minigrad.experiments import rates as rates_file
 from minigrad.experiments import table
 from minigrad.experiments.adaptation import Run, make_method, perform
@@ -17,27 +18,33 @@ COLUMNS = ("task", "method", "lr", "seed", "steps", "acc_validation", "per_valid
 # Factors of about two around what each method is usually given; a best rate at an end asks for a wider range.
 RANGES = {"full": (2.5e-4, 5e-4, 1e-3, 2e-3), "topk": (1e-3, 2e-3, 4e-3, 8e-3), "adapter": (1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2),
           "prefix": (2e-2, 4e-2, 8e-2, 1.6e-1, 3.2e-1), "prompt": (1e-2, 3e-2, 1e-1, 3e-1),
-          "lora": (2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2)}
-ANY = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+          "lora": (2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2),
+          "did": (3e-2, 1e-1, 3e-1), "said": (3e-2, 1e-1, 3e-1)}            # steps along directions of length 1
+AROUND = (1 / 4, 1, 4)                              # of the rate of a method's nearest relative, where no range is known
 
 
 def lr_grid(*, task: str = "rhyme", methods=METHODS, rates=None, seeds=(0, 1, 2), examples: int = 2000, epochs: int = 3,
             words: int = 1000, batch_size: int = 32, base: str = "reader", out="runs/lr-grid", processes: int = 2,
-            threads: int = 1, backend: str = "numpy", adopt: bool = False, fresh: bool = False, progress: bool = True,
-            say=print, command: str = "") -> dict[str, float]:
+            threads: int = 1, backend: str = "numpy", budget: int | None = None, adopt: bool = False, fresh: bool = False,
+            progress: bool = True, say=print, command: str = "") -> dict[str, float]:
     """Try learning rates; write lr_grid.{csv,png,json} to `out` and return {method: best rate}.
 
     Best is the highest mean share of validation words right over the seeds; of equals, the one with fewer phoneme errors.
-    adopt: write the choice into the package, for compare and rank_sweep.
+    methods: names, or "all" for every method that can be trained alone · rates: what to try with each; without it a
+    range around the method's usual rate, or around its nearest relative's · budget: try each method at the size with
+    the number of parameters nearest to it · adopt: write the choice into the package, for all experiments.
     """
     out, shared = Path(out), {"task": task, "base": base, "examples": examples, "epochs": epochs, "batch_size": batch_size,
                               "words": words, "split": "validation", "may_diverge": True}
-    tasks.get(task)
+    methods = budgets.trainable_alone() if methods == "all" else list(methods)
+    the_task = tasks.get(task)
+    fitted = budgets.fit_all(methods, pretrained.load(base)[0], budget, the_task) if budget else {}
     for name in methods:
         make_method(name)
-    runs = [Run(method=name, lr=lr, seed=seed, **shared)
-            for seed in seeds for name in methods for lr in (rates or RANGES.get(name, ANY))]
-    results = Results(out, "lr_grid", {**shared, "base": base_identity(base), "backend": backend}, fresh)
+    runs = [Run(method=name, lr=lr, seed=seed, **shared, hyper=fitted[name].hyper if fitted else {})
+            for seed in seeds for name in methods for lr in (rates or range_of(name))]
+    results = Results(out, "lr_grid", {**shared, "base": base_identity(base), "backend": backend,
+                                        **({"budget": budget} if budget else {})}, fresh)
     done = run_all(runs, perform, results, processes=processes, threads=threads, backend=backend, progress=progress, say=say)
     rows = [{**result["row"], "acc_validation": result["row"]["acc"], "per_validation": result["row"]["per"],
              "train_loss": result["row"]["loss"]} for result in done]
@@ -46,10 +53,11 @@ def lr_grid(*, task: str = "rhyme", methods=METHODS, rates=None, seeds=(0, 1, 2)
     for row in rows:
         row["chosen"] = int(row["lr"] == best[row["method"]])
     how = (f"the best of a grid on {words:,} validation words of {task}: {examples:,} examples, {runs[0].steps} steps of "
-           f"{batch_size}, {len(list(seeds))} seeds (figures/lr_grid.csv)")
+           f"{batch_size}, {len(list(seeds))} seed{'s' * (len(list(seeds)) > 1)} ({out / 'lr_grid.csv'})")
     figure, alt = draw(rows, best)
     table.write("lr_grid", out, rows, columns=COLUMNS, figure=figure, alt=alt, about={
-        "command": command, "settings": {**shared, "seeds": list(seeds)}, "base_model": base_identity(base), "chosen": best})
+        "command": command, "settings": {**shared, "seeds": list(seeds)}, **budgets.record(fitted, budget),
+        "base_model": base_identity(base), "chosen": best})
     say(report(rows, best))
     if adopt:
         write_json(rates_file.FILE, {"grids": rates_file.adopted(rates_file.read_json(rates_file.FILE)["grids"], how, best)})
@@ -57,6 +65,15 @@ def lr_grid(*, task: str = "rhyme", methods=METHODS, rates=None, seeds=(0, 1, 2)
     say(f"\nwrote lr_grid.csv, lr_grid.png and lr_grid.json to {out}")
     results.remove()
     return best
+
+
+def range_of(method: str) -> tuple[float, ...]:
+    """The rates to try with a method.
+
+    >>> range_of("prompt")
+    (0.01, 0.03, 0.1, 0.3)
+    """
+    return RANGES.get(method) or tuple(float(f"{factor * rates_file.learning_rate(method):.3g}") for factor in AROUND)
 
 
 def choose(rows) -> dict[str, float]:

@@ -106,7 +106,9 @@ def run_all(runs: list, perform: Callable, results: Results, *, processes: int =
               bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed} passed, {remaining} to go") as bar:
         def finished(run, result):
             results.add(run.name, result)
-            say(f"{run.name}: {100 * result['row']['acc']:.1f}% right, phoneme error rate {100 * result['row']['per']:.1f}%")
+            row = result["row"]
+            say(f"{run.name}: " + (f"{100 * row['acc']:.1f}% right, phoneme error rate {100 * row['per']:.1f}%" if "per" in row
+                                   else "done"))
 
         if processes == 1:
             with _set_up(backend, threads):

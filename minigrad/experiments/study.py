@@ -10,9 +10,9 @@ import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from minigrad import pretrained, tasks
+from minigrad import peft, pretrained, tasks
 from minigrad.experiments import table
-from minigrad.experiments.adaptation import Run, perform
+from minigrad.experiments.adaptation import Run, make_method, perform
 from minigrad.experiments.compare import base_identity
 from minigrad.experiments.rates import chosen, learning_rate
 from minigrad.experiments.runner import Results, run_all
@@ -75,6 +75,9 @@ class Study:
 
         Raises ValueError where `out` holds runs with other settings, Interrupted on Ctrl-C.
         """
+        for method, hyper in {repr((r.method, r.hyper)): (r.method, r.hyper) for r in runs if isinstance(r, Run)}.values():
+            if method != "base":                    # what cannot work is told before anything runs
+                peft.apply(self.model, make_method(method, **hyper))
         self.settings = {**self.shared, **settings}
         self.results = Results(self.out, self.name, {**self.settings, "base": base_identity(self.shared["base"]),
                                                      "backend": self.running["backend"]}, self.fresh)

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import math
 
-from minigrad.experiments import table
+from minigrad.experiments import families, table
 from minigrad.experiments.figure import (
     draw_points,
     groups,
@@ -16,6 +16,7 @@ from minigrad.experiments.figure import (
 )
 from minigrad.experiments.statistics import summarize
 
+MANY = 9                                            # more methods than one picture can tell apart
 COLUMNS = ("task", "method", "rank", "alpha", "lr", "seed", "steps", "trainable", "percent", "acc_base", "acc")
 
 
@@ -26,7 +27,9 @@ def write_tradeoff(rows, out, about: dict) -> None:
 
 
 def draw(rows):
-    """(figure, alt text): accuracy over trained parameters, LoRA's ranks joined by a line."""
+    """(figure, alt text): accuracy over trained parameters, a method's sizes joined by a line; of many, a panel per family."""
+    if len({row["method"] for row in rows}) > MANY:
+        return families.draw(rows)
     task = rows[0]["task"]
     figure, ax = new_figure()
     points, said = [], []

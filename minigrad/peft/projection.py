@@ -62,8 +62,10 @@ class Projection:
         if self.kind == "dense":
             return self._on(z)[0] @ z
         if self.kind == "sparse":
-            _, signs = self._on(z)
-            return be.embedding_gradient(self.parts[0].reshape(-1), (signs * z[:, None]).reshape(-1, 1), self.large)[:, 0]
+            rows, signs = self._on(z)
+            y = be.xp.zeros(self.large, dtype=z.dtype)
+            be.index_add(y, rows.reshape(-1), (signs * z[:, None]).reshape(-1))
+            return y
         signs, permutation, inverse, gauss = self._on(z)
         z = be.xp.concatenate([z, be.xp.zeros(self.padded - self.small, dtype=z.dtype)])
         return hadamard(be.xp, gauss * hadamard(be.xp, signs * z)[permutation])[:self.large]

@@ -131,7 +131,7 @@ def test_rank_sweep_refuses_what_cannot_work(base, tmp_path, options, message, c
 
 def test_lr_grid_chooses_on_validation_words(base, tmp_path, monkeypatch, capsys):
     file = tmp_path / "learning_rates.json"
-    file.write_text('{"provenance": "by hand", "rates": {"lora": 1, "full": 2, "topk": 3}}')
+    file.write_text('{"grids": [{"how": "by hand", "rates": {"lora": 1, "full": 2, "topk": 3}}]}')
     monkeypatch.setattr(rates, "FILE", file)
     splits, grid = set(), __import__("sys").modules["minigrad.experiments.lr_grid"]
     original = grid.perform
@@ -141,9 +141,10 @@ def test_lr_grid_chooses_on_validation_words(base, tmp_path, monkeypatch, capsys
     assert splits == {"validation"}
     rows = table.read_csv(tmp_path / "lr_grid.csv")
     assert len(rows) == 8 and set(rows[0]) == set(grid.COLUMNS)
-    written = json.loads(file.read_text())
-    chosen = {row["method"]: row["lr"] for row in rows if row["chosen"]}
-    assert written["rates"] == {**chosen, "topk": 3} and "validation words of rhyme" in written["provenance"]
+    older, newest = json.loads(file.read_text())["grids"]
+    assert older == {"how": "by hand", "rates": {"topk": 3}}, "what an older grid says of other methods stays"
+    assert newest["rates"] == {row["method"]: row["lr"] for row in rows if row["chosen"]}
+    assert "12 validation words of rhyme" in newest["how"] and f"({tmp_path}/lr_grid.csv)" in newest["how"]
     assert "end of the range" in capsys.readouterr().out
 
 

@@ -1,0 +1,67 @@
+"""Families of methods, for pictures of all of them: a panel for each family, a look for each method in its panel."""
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from minigrad import peft
+from minigrad.experiments.figure import draw_points, groups, new_figure, percent, percent_axis, reference_line
+from minigrad.experiments.statistics import summarize
+
+# A method belongs where the hyper-parameter that it has puts it, and to the last family if it has none of them.
+FAMILIES = {"low rank": {"rank"}, "adapters": {"bottleneck", "parts"},
+            "prompts and prefixes": {"length", "prefix", "template"},
+            "subsets, scales, planes": set()}
+LOOKS = (("#0072B2", "o", "-"), ("#D55E00", "D", "--"), ("#009E73", "^", "-."), ("#CC79A7", "v", ":"),
+         ("#000000", "s", (0, (7, 2))), ("#E69F00", "P", (0, (3, 1, 1, 1))), ("#56B4E9", "X", (0, (5, 1))),
+         ("#666666", "h", (0, (1, 1))), ("#0072B2", "*", (0, (3, 3))), ("#D55E00", "<", (0, (8, 1, 1, 1))),
+         ("#009E73", ">", (0, (2, 2))), ("#CC79A7", "p", (0, (6, 3))))
+
+
+def family(method: str) -> str:
+    """Which family a registered method belongs to.
+
+    >>> family("lora"), family("adapter"), family("prompt"), family("full")
+    ('low rank', 'adapters', 'prompts and prefixes', 'subsets, scales, planes')
+    """
+    fields = {f.name for f in dataclasses.fields(peft.methods()[method])}
+    return next((name for name, marks in FAMILIES.items() if marks & fields), list(FAMILIES)[-1])
+
+
+def draw(rows):
+    """(figure, alt text): accuracy over trained parameters, one panel per family, each method with its own look."""
+    task, base = rows[0]["task"], summarize({row["acc_base"] for row in rows}).mean
+    panels = {name: [row for row in rows if family(row["method"]) == name] for name in FAMILIES}
+    panels = {name: mine for name, mine in panels.items() if mine}
+    width = min(2, len(panels))
+    figure, axes = new_figure(width, math.ceil(len(panels) / width), (5.6 * width, 4.0 * math.ceil(len(panels) / width)),
+                              sharex=True, sharey=True, squeeze=False)
+    for ax in axes.flat[len(panels):]:
+        ax.set_visible(False)
+    full = [row["acc"] for row in rows if row["method"] == "full"]
+    said = []
+    for ax, (name, mine) in zip(axes.flat, panels.items(), strict=False):
+        for i, ((method,), runs) in enumerate(groups(mine, "method").items()):
+            sizes = groups(sorted(runs, key=lambda row: row["trainable"]), "trainable")
+            samples = [[row["acc"] for row in of_size] for of_size in sizes.values()]
+            draw_points(ax, [size for (size,) in sizes], samples, method, line=True, label=method, look=LOOKS[i % len(LOOKS)])
+            said.append(f"{method} " + ", ".join(f"{percent(summarize(s).mean)} with {size:,}" for (size,), s in
+                                                 zip(sizes, samples, strict=True)))
+        ax.set_title(name, loc="left", fontsize=10)
+        ax.legend(fontsize=7, frameon=False, ncols=2, loc="upper left", bbox_to_anchor=(0, 1))
+        if full:
+            reference_line(ax, summarize(full).mean, f"full {percent(summarize(full).mean)}", "full")
+        reference_line(ax, base, f"base {percent(base)}")
+    for ax in axes.flat:
+        ax.set_xscale("log")
+        percent_axis(ax)
+    top = max(row["acc"] for row in rows)
+    axes.flat[0].set_ylim(0, 1.45 * top if top else 1)              # room for the names
+    for ax in axes[-1]:
+        ax.set_xlabel("trained parameters")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("test words right")
+    figure.suptitle(f"{task}: accuracy against trained parameters, every method", fontsize=11, x=0.02, ha="left")
+    alt = (f"Accuracy on the task {task} against the number of trained parameters (logarithmic), one panel per family of "
+           f"methods, mean and 95 percent interval over seeds. Base model {percent(base)}. " + "; ".join(said) + ".")
+    return figure, alt
