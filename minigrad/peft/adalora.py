@@ -135,7 +135,8 @@ class AdaLoRA(Targeted):
         layers, t, (first, last) = self.layers(model), step + 1, self.phases(total)
         if t < last or t == 1:                      # scores are final when the choice is
             for m in layers:
-                m.update_importance(self.beta1, self.beta2)
+                if m.stepped:                       # a step that was skipped for its infinite gradients says nothing
+                    m.update_importance(self.beta1, self.beta2)
         if t == last or first < t < last and t % self.interval == 0:
             allocate(layers, self.budget(t, total, len(layers)))
         for m in layers:

@@ -41,7 +41,7 @@ class SVDLinear(Mergeable):
         y = self.base_layer(x)
         if self.merged:
             return y
-        if not self.fixed and self.training and is_grad_enabled() and self.lora_E._version.count != self.seen:
+        if not self.fixed and self.training and is_grad_enabled() and self.stepped:
             raise RuntimeError("AdaLoRA's budget was not allocated after the last optimizer step, so this would train like "
                                "LoRA of the initial rank. Call adapted.after_step(step, total) after every "
                                "optimizer.step(), before zero_grad()")
@@ -86,6 +86,11 @@ class SVDLinear(Mergeable):
         """λ_i = 0 for every triplet that is not kept."""
         self.lora_E.data[...] = self.lora_E.data * self.kept_triplets.data      # in place: the optimizer's own array
         self.lora_E.bump_version()
+
+    @property
+    def stepped(self) -> bool:
+        """Whether the optimizer has changed λ since the budget was last seen to."""
+        return self.lora_E._version.count != self.seen
 
     def mark(self) -> None:
         """The budget has been seen to as far as the optimizer has come."""

@@ -134,6 +134,24 @@ def test_after_step_behind_zero_grad_raises(backend):
         adapted.after_step(0, TOTAL)
 
 
+def test_a_step_that_was_skipped_for_its_infinite_gradients_leaves_no_trace(backend):
+    adapted, ids = adapt(make_base(), METHOD), make_ids()
+    optimizer = mg.optim.AdamW(adapted.param_groups(1e-2), lr=1e-2)
+    scaler = mg.amp.GradScaler()
+    for step in range(4):
+        loss = loss_of(adapted, ids) + adapted.penalty()
+        with np.errstate(all="ignore"):
+            scaler.scale(loss * np.inf if step == 2 else loss).backward()
+            scaler.step(optimizer)
+        scaler.update()
+        before = [mg.to_numpy(m.scores()) for m in adapted.method.layers(adapted.model)]
+        adapted.after_step(step, TOTAL)
+        optimizer.zero_grad()
+        after = [mg.to_numpy(m.scores()) for m in adapted.method.layers(adapted.model)]
+        assert all(np.isfinite(s).all() for s in after)
+        assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True)) == (step == 2)
+
+
 def test_the_training_loop_allocates_and_would_fail_without(monkeypatch):
     method = AdaLoRA(rank=2, initial_rank=4)
     adapted = peft.apply(tiny_model(n_layers=2), method)

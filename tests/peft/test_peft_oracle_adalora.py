@@ -53,6 +53,7 @@ def test_after_the_same_gradients_the_same_ranks_are_left(tinit, tfinal, interva
                 with torch.no_grad():
                     q += torch.tensor(move)
                 q.grad = torch.tensor(g)
+            mine.lora_E.bump_version()
         ours.after_step(step, TOTAL)
         theirs.base_model.update_and_allocate(step + 1)
         for mine, their in pairs:
@@ -124,6 +125,7 @@ def test_pefts_allocator_fails_where_nothing_is_to_be_taken_away():
         for name in TRIPLET:
             p, q = getattr(mine, name), getattr(their, name)["default"]
             p.grad, q.grad = p.data.copy(), copy.deepcopy(q.detach())
+        mine.lora_E.bump_version()
     ours.after_step(0, TOTAL)
     assert set(method.allocation(ours.model).values()) == {3}
     with pytest.raises((RuntimeError, IndexError), match="k"):
