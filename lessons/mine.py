@@ -140,7 +140,7 @@ def installed(parts):
                 ("gelu", lambda x: p["gelu"](x).astype(x.dtype), None),
                 ("embedding", None, lambda gy, y, w, ids: (p["embedding_vjp"](flat(gy), np.ravel(ids), len(w)),)),
                 ("scaled_dot_product_attention", attention,
-                 lambda gy, y, q, k, v, **_: p["attention_vjp"](gy, weights(q, k), q, k, v))):
+                 lambda gy, y, q, k, v, **_: tuple(p["attention_vjp"](gy, weights(q, k), q, k, v)))):
             stack.enter_context(mg.override(op, forward=forward, vjp=vjp))
         yield
 

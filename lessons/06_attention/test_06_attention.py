@@ -146,7 +146,7 @@ def test_your_attention_trains_the_engine(ex):
     for block in model.blocks:
         block.attn = Yours(block.attn)
     with mg.override("scaled_dot_product_attention", forward=lambda q, k, v, **_: (P(q, k) @ v).astype(q.dtype),
-                     vjp=lambda gy, y, q, k, v, **_: vjp(gy, P(q, k), q, k, v)):
+                     vjp=lambda gy, y, q, k, v, **_: tuple(vjp(gy, P(q, k), q, k, v))):
         yours = engine.train(model)
     engine.same_curve(yours, engine.train(engine.small_gpt()), "attention on 8 words")
     engine.was_called(visible, weights, vjp, split, merge)

@@ -132,18 +132,18 @@ def block(x, norm1, attention, norm2, mlp):
     x = x + mlp(norm2(x))
     return x + attention(norm1(x))
 '''),
-    Mutant("07.5", "loses repeated letters", "g[ids] += gy writes each row once, however often it occurs: of a letter that stands twice, one gradient is lost. "
+    Mutant("07.5", "loses repeated letters", "g[ids] += gy (or = gy) writes each row once, however often it occurs: of a letter that stands twice, one gradient is lost. "
            "np.add.at adds all.", '''
 def embedding_vjp(gy, ids, V):
     g = np.zeros((V, gy.shape[1]))
     g[ids] += gy
     return g
 '''),
-    Mutant("07.5", "overwrites", "You assign instead of adding, so the last occurrence wins.", '''
+    Mutant("07.5", "counts letters", "Your gradient says how often each symbol occurs and does not depend on gy. It is right for a loss that sums all "
+           "vectors, and for no other.", '''
 def embedding_vjp(gy, ids, V):
     g = np.zeros((V, gy.shape[1]))
-    for t, row in enumerate(ids):
-        g[row] = gy[t]
+    np.add.at(g, ids, 1.0)
     return g
 '''),
     Mutant("07.5", "takes the mean", "A letter that stands twice gets the sum of both gradients, not their mean.", '''

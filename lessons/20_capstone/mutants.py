@@ -19,27 +19,18 @@ def training_step(loss_of, parameters, optimizer, clip):
     optimizer.step()
     return loss.item()
 '''),
-    Mutant("20.1", "steps before backward", "The step comes before backward: it has no gradient, or that of the batch before.", '''
+    Mutant("20.1", "steps one batch late", "The step comes before this batch's backward, so it goes along the gradient of the batch before.", '''
 def training_step(loss_of, parameters, optimizer, clip):
-    optimizer.zero_grad()
     loss = loss_of()
-    optimizer.step()
-    loss.backward()
     clip(parameters)
+    optimizer.step()
+    optimizer.zero_grad()
+    loss.backward()
     return loss.item()
 '''),
-    Mutant("20.1", "does not clip", "clip is not called: one huge gradient can undo many steps.", '''
+    Mutant("20.1", "does not clip", "The step got the full gradient: clip is not called, or not between backward and step. One huge gradient can undo many steps.", '''
 def training_step(loss_of, parameters, optimizer, clip):
     optimizer.zero_grad()
-    loss = loss_of()
-    loss.backward()
-    optimizer.step()
-    return loss.item()
-'''),
-    Mutant("20.1", "clips before backward", "You clip before backward, when there is nothing to clip; the step then gets the full gradient.", '''
-def training_step(loss_of, parameters, optimizer, clip):
-    optimizer.zero_grad()
-    clip(parameters)
     loss = loss_of()
     loss.backward()
     optimizer.step()
@@ -63,9 +54,13 @@ def training_step(loss_of, parameters, optimizer, clip):
     optimizer.step()
     return loss_of().item()
 '''),
-    Mutant("20.2", "always adds S", "The spelling has an s, but the sound is S only after voiceless sounds: dogs ends in Z.", '''
+    Mutant("20.2", "always adds S", "The sound is S only after voiceless sounds; a hissing sound needs a vowel before the ending, and after all others it is Z.", '''
 def plural(sounds):
     return [*sounds, "S"]
+'''),
+    Mutant("20.2", "follows the spelling", "The spelling has an s, but after a voiced sound the ending is spoken Z: dogs, trees, balls.", '''
+def plural(sounds):
+    return [*sounds, "IH", "Z"] if sounds[-1] in HISSING else [*sounds, "S"]
 '''),
     Mutant("20.2", "always adds Z", "After P, T, K, F and TH the ending is S: cats.", '''
 def plural(sounds):

@@ -34,7 +34,7 @@ def plural(sounds):
 
 
 def task_file(examples):
-    """The text of a task file for minigrad: a row per word, the word, a tab, its answer, a newline.
+    """The text of a task file: a row per word, the word, a tab, its answer, a newline.
 
     examples: [(word, [answer, …])], each answer a list of sounds, joined by spaces. Further answers follow in the same row,
     each after a tab. Of a word that comes twice only the first row is written.

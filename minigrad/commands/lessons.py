@@ -13,11 +13,13 @@ MARK = pathlib.Path("lessons") / "kit.py"
 
 def add(commands) -> None:
     """The command and its help."""
-    parser = commands.add_parser("lessons", help="progress over the lessons; hint, peek, reset",
+    parser = commands.add_parser("lessons", help="progress over the lessons; hint, peek, reset, train",
                                  description="Where you are in the lessons; hints and solutions; a fresh start.",
-                                 epilog="minigrad lessons hint 03.2\nminigrad lessons peek 03.2\nminigrad lessons reset 03")
+                                 epilog="minigrad lessons hint 03.2\nminigrad lessons peek 03.2\nminigrad lessons reset 03\n"
+                                        "minigrad lessons train --mine")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="…",
-                        help="status (default), hint 03.2, peek 03.2, reset 03, build, mutants 03; --help explains each")
+                        help="status (default), hint 03.2, peek 03.2, reset 03, train --mine, build, mutants 03; --help "
+                             "explains each")
     parser.set_defaults(run=run)
 
 
