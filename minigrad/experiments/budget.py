@@ -42,7 +42,9 @@ def trainable_alone() -> list[str]:
 def fit(name: str, model, budget: int, room: int = 0) -> Fitted:
     """The method at the size with the count nearest to `budget` on this model; of two sizes as near, the smaller.
 
-    room: tokens of the context that prefixes and prompts must leave free. A method without a size keeps its count.
+    room: tokens of the context that prefixes and prompts must leave free. No rank is larger than the model is wide, even
+    where it could be (VeRA's matrices are not trained, but they have to be multiplied with). A method without a size keeps
+    its count.
 
     >>> import minigrad as mg
     >>> gpt = mg.models.GPT(mg.models.GPTConfig(vocab_size=80))
@@ -57,6 +59,8 @@ def fit(name: str, model, budget: int, room: int = 0) -> Fitted:
     takes_room = _shift(peft.create(name, **SIZES.get(name, {})), model) > 0
 
     def count(n: int) -> int | None:
+        if word == "rank" and n > model.config.d_model:
+            return None
         try:
             method = peft.create(name, **hyper(n))
             if room and takes_room and model.config.context - _shift(method, model) < room:
