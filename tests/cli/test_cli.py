@@ -1,5 +1,6 @@
 """The command line: help that reads well, mistakes that explain themselves, exit codes that can be relied on."""
 import json
+import re
 import subprocess
 import sys
 
@@ -226,6 +227,17 @@ def test_methods_are_the_registrys(capsys):
     assert all(name in out and cls.formula in out for name, cls in peft.methods().items())
     assert run("methods", "lora") == 0
     assert "W₀x" in capsys.readouterr().out
+
+
+def test_the_page_of_methods_is_the_registrys(capsys):
+    from pathlib import Path
+
+    root = Path(__file__).parents[2]
+    assert run("methods", "--markdown") == 0
+    page = (root / "docs/methods.md").read_text(encoding="utf-8")
+    assert page == capsys.readouterr().out, "run `minigrad methods --markdown > docs/methods.md`"
+    for link in re.findall(r"\]\(\.\./([^)]+)\)", page):
+        assert (root / link).is_file(), link
 
 
 def test_memory_tells_every_part(base, capsys):

@@ -4,6 +4,7 @@ import pytest
 
 import minigrad as mg
 from minigrad import peft
+from minigrad.nn import Module
 from minigrad.nn import functional as F
 from minigrad.peft import Adapter, FullFineTuning, LoRA, PrefixTuning, PromptTuning, TopK
 from minigrad.peft.unified import truncated_normal
@@ -235,6 +236,23 @@ def test_active_and_trainable_are_two_things(backend):
     assert adapted.active == "a"
     adapted.set_active("b")
     assert len(adapted.trainable_parameters()) == 16
+
+
+def test_switching_takes_the_same_time_whatever_the_model(backend, monkeypatch):
+    """One assignment: no module is visited and no array made, copied or sent."""
+    adapted = adapt(make_base(), LoRA(rank=2), name="a").add("b", Adapter(bottleneck=2)).eval()
+    adapted.set_active("a")                         # both are in evaluation mode now
+    trees = {name: adapted._entry(name).tree for name in "ab"}
+
+    def visited(*args, **kwargs):
+        raise AssertionError("switching walked the model")
+
+    for name in ("modules", "named_modules", "parameters", "named_parameters", "train", "state_dict", "load_state_dict"):
+        monkeypatch.setattr(Module, name, visited)
+    for _ in range(3):
+        for name in "ba":
+            adapted.set_active(name)
+            assert adapted.model is trees[name]
 
 
 def test_an_inactive_adapter_follows_the_mode(backend):

@@ -161,6 +161,7 @@ def test_u9_merged_equals_unmerged_or_is_refused(row, dtype, atol, backend):
     np.testing.assert_allclose(logits(adapted, ids), before, rtol=0, atol=atol)
     assert type(plain) is type(base) and list(dict(plain.named_parameters())) == list(dict(base.named_parameters()))
     assert [type(m) for m in plain.modules()] == [type(m) for m in base.modules()]
+    assert [vars(m).keys() for m in plain.modules()] == [vars(m).keys() for m in base.modules()], "a trace of the method"
     assert np.array_equal(logits(plain, ids), logits(adapted, ids))
     assert [p.requires_grad for p in plain.parameters()] == [p.requires_grad for p in base.parameters()]
 
