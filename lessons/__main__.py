@@ -5,7 +5,7 @@
     minigrad lessons peek 03.2          the solution of one exercise
     minigrad lessons reset 03           write the lesson's stubs again; what was there is kept beside it
     minigrad lessons train --mine       train a transformer made of your finished functions (and of solutions for the rest)
-    minigrad lessons build [--check]    (authors) write exercises.py and the lists of mistakes from their sources
+    minigrad lessons build [--check]    (authors) write exercises.py, the lists of mistakes and the index from their sources
     minigrad lessons mutants [03]       (authors) test the checks on every wrong answer
 """
 from __future__ import annotations
@@ -16,7 +16,7 @@ import re
 import sys
 import tempfile
 
-from lessons import source
+from lessons import front, source
 from lessons.judge import run
 from lessons.meta import examine, table
 
@@ -136,11 +136,16 @@ def generated(lesson: source.Lesson) -> dict[pathlib.Path, str]:
             lesson.path("README.md"): f"{head}{begin}\n{mistakes(lesson)}\n{end}{rest.split(end, 1)[1]}"}
 
 
+def generated_index() -> dict[pathlib.Path, str]:
+    """{lessons/README.md: what it should hold}: its table is made of the lessons' front blocks."""
+    return {front.INDEX: front.with_index(front.INDEX.read_text(encoding="utf-8"), source.lessons())}
+
+
 def build(args) -> int:
     """Write what is generated, or with --check say what is out of date."""
     stale = []
-    for lesson in chosen(args):
-        for path, text in generated(lesson).items():
+    for made in [*map(generated, chosen(args)), generated_index()]:
+        for path, text in made.items():
             if not path.exists() or path.read_text(encoding="utf-8") != text:
                 stale.append(path)
                 if not args.check:
