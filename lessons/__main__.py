@@ -18,6 +18,7 @@ import tempfile
 
 from lessons import front, source
 from lessons.judge import run
+from lessons.kit import Wrong
 from lessons.meta import examine, table
 
 
@@ -60,9 +61,10 @@ def status(args) -> int:
     for lesson in chosen(args):
         marks = []
         try:
-            ex = source.load(lesson.path("exercises.py"))
-        except (SyntaxError, OSError) as error:
-            print(f"{lesson.name:28} cannot be read: {error}")
+            ex = source.submission(lesson.path("exercises.py"), lesson)
+        except (SyntaxError, OSError, source.NotAllowed, Wrong) as error:
+            where = f", line {error.line}" if isinstance(error, source.NotAllowed) else ""
+            print(f"{lesson.name:28} cannot be graded{where}: {error}")
             continue
         for e in lesson.exercises:
             states = {run(c, ex, case).state for c in lesson.checks if e.id in c.exercises and not c.plug_in

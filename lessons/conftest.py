@@ -11,10 +11,11 @@ import pathlib
 
 import pytest
 
-from lessons.judge import cases_of, diagnose, verdict
-from lessons.kit import Wrong
-from lessons.source import Lesson, load
+from lessons.judge import TooSlow, cases_of, diagnose, limit, verdict
+from lessons.kit import Wrong, intact
+from lessons.source import Lesson, NotAllowed, submission
 
+SECONDS = 120       # a check that runs longer is wrong: its loop does not end
 WORDS = {"passed": ("[x]", "done"), "todo": ("[ ]", "todo"), "wrong": ("[!]", "not right yet")}
 
 
@@ -57,10 +58,15 @@ def ex(request):
     if not path.exists():
         pytest.fail(f"--impl {request.config.getoption('--impl')}: there is no file {path}", pytrace=False)
     try:
-        return load(path)
+        with limit(SECONDS):
+            return submission(path, Lesson(folder))
+    except NotAllowed as error:
+        pytest.fail(f"{_place(path, request.config)}:{error.line}: {error}", pytrace=False)
+    except Wrong as error:
+        pytest.fail(f"{_place(path, request.config)}: {error}", pytrace=False)
     except SyntaxError as error:
         pytest.fail(f"{_place(path, request.config)}:{error.lineno}: {error.msg}: {(error.text or '').strip()}", pytrace=False)
-    except Exception as error:
+    except (Exception, TooSlow, SystemExit) as error:
         pytest.fail(f"{_place(path, request.config)} stops while it is loaded: {type(error).__name__}: {error}", pytrace=False)
 
 
@@ -76,6 +82,13 @@ def implementation(impl: str, folder: pathlib.Path) -> pathlib.Path:
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """No check runs for ever, and none leaves replaced functions behind."""
+    with limit(SECONDS), intact():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     report = yield
     check = getattr(item, "function", None)
@@ -88,7 +101,7 @@ def pytest_runtest_makereport(item, call):
     error = call.excinfo.value
     ex = item.funcargs.get("ex")
     file = getattr(ex, "__file__", "")
-    v = verdict(error, file)
+    v = verdict(error, file, SECONDS)
     if v.state == "todo":
         report.todo = v.exercise
         report.longrepr = f"TODO {v.message}: not written yet -> {_place(v.file, item.config)}:{v.line}"

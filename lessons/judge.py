@@ -8,18 +8,18 @@ import signal
 import threading
 import traceback
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from lessons.kit import Wrong
+from lessons.kit import Wrong, intact
 from lessons.source import Lesson
 
 _TODO = re.compile(r"^(\d\d\.\d+) ")
 
 
-class TooSlow(Exception):
-    """A check ran longer than it may: most likely a loop that never ends."""
+class TooSlow(BaseException):
+    """A check ran longer than it may: most likely a loop that never ends. `except Exception` in that loop does not catch it."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Verdict:
     exercise: str = ""          # of a TODO: which one is not written
     file: str = ""
     line: int = 0
+    got: np.ndarray | None = field(default=None, compare=False)     # all of a wrong array
 
 
 def cases_of(check):
@@ -66,11 +67,11 @@ def limit(seconds: float):
 def run(check, ex, case: dict, seconds: float = 20.0) -> Verdict:
     """Run one case of a check on a module."""
     try:
-        with limit(seconds), np.errstate(all="ignore"), warnings.catch_warnings(), \
+        with limit(seconds), intact(), np.errstate(all="ignore"), warnings.catch_warnings(), \
                 contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             check(ex, **case)
-    except Exception as error:
+    except (Exception, TooSlow, SystemExit) as error:
         return verdict(error, getattr(ex, "__file__", ""), seconds)
     return Verdict("passed")
 
@@ -85,7 +86,7 @@ def verdict(error: BaseException, file: str = "", seconds: float = 20.0) -> Verd
         return Verdict("crashed", f"still running after {seconds:g} s; is there a loop that never ends?", "",
                        last.filename, last.lineno)
     if isinstance(error, Wrong):
-        return Verdict("wrong", str(error))
+        return Verdict("wrong", str(error), got=error.got)
     return Verdict("crashed", f"{type(error).__name__}: {error}" if str(error) else type(error).__name__, "",
                    last.filename, last.lineno)
 
@@ -104,20 +105,25 @@ def verdicts(lesson: Lesson, ex, exercise: str, *, plug_ins: bool = False, secon
     return out
 
 
-def _signature(found: list[Verdict]) -> list[tuple[str, str]]:
-    """What two implementations must share to be the same mistake: every verdict with its numbers."""
-    return [(v.state, v.message) for v in found]
+def _same_mistake(mine: list[Verdict], theirs: list[Verdict]) -> bool:
+    """Whether two implementations got every verdict alike: its words, and all numbers of every wrong array."""
+    return len(mine) == len(theirs) and all(a == b and _alike(a.got, b.got) for a, b in zip(mine, theirs, strict=True))
+
+
+def _alike(a, b) -> bool:
+    if a is None or b is None:
+        return a is b
+    return a.shape == b.shape and np.allclose(a, b, rtol=1e-6, atol=1e-12, equal_nan=True)
 
 
 def diagnose(lesson: Lesson, ex, exercise: str) -> list[str]:
     """The diagnoses of all named mutants that answer every check of this exercise exactly as `ex` does."""
-    mine = _signature(verdicts(lesson, ex, exercise, seconds=2.0))
-    if all(state == "passed" for state, _ in mine):
+    mine = verdicts(lesson, ex, exercise, seconds=2.0)
+    if all(v.state == "passed" for v in mine):
         return []
     found = []
     for mutant in lesson.mutants:
         if mutant.exercise == exercise and mutant.diagnosis not in found:
-            theirs = _signature(verdicts(lesson, lesson.mutant_module(mutant), exercise, seconds=2.0))
-            if theirs == mine:
+            if _same_mistake(mine, verdicts(lesson, lesson.mutant_module(mutant), exercise, seconds=2.0)):
                 found.append(mutant.diagnosis)
     return found

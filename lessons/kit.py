@@ -11,14 +11,24 @@
 """
 from __future__ import annotations
 
+import builtins
 import contextlib
+import math
+import sys
 from dataclasses import dataclass
 
 import numpy as np
 
 
 class Wrong(AssertionError):
-    """The verdict of a check on a wrong answer: one line that says what was expected, what came, and where."""
+    """The verdict of a check on a wrong answer: one line that says what was expected, what came, and where.
+
+    got: the whole array that came, where it was one; two mistakes with the same line may differ in the rest of it.
+    """
+
+    def __init__(self, message: str, got: np.ndarray | None = None):
+        super().__init__(message)
+        self.got = got
 
 
 @dataclass(frozen=True)
@@ -101,7 +111,7 @@ def same(got, want, what: str, *, rtol: float = 1e-4, atol: float = 1e-6, dtype:
     want = np.asarray(want)
     got = as_array(got, what)
     if got.shape != want.shape:
-        raise Wrong(f"{what}: shape should be {want.shape}, yours is {got.shape}")
+        raise Wrong(f"{what}: shape should be {want.shape}, yours is {got.shape}", got)
     if (want.dtype.kind == "b") != (got.dtype.kind == "b"):
         raise Wrong(f"{what}: dtype should be {want.dtype}, yours is {got.dtype}")
     if dtype and got.dtype != want.dtype:
@@ -113,7 +123,7 @@ def same(got, want, what: str, *, rtol: float = 1e-4, atol: float = 1e-6, dtype:
     if not good.all():
         at = tuple(int(i) for i in np.argwhere(~good)[0])
         where = f"{int((~good).sum())} of {good.size} entries differ; at {at} " if good.ndim else ""
-        raise Wrong(f"{what}: {where}expected {_number(want[at])}, yours is {_number(got[at])}")
+        raise Wrong(f"{what}: {where}expected {_number(want[at])}, yours is {_number(got[at])}", got)
 
 
 def num_vjp(f, args, cotangent, eps: float = 1e-5) -> list[np.ndarray]:
@@ -136,13 +146,37 @@ def num_vjp(f, args, cotangent, eps: float = 1e-5) -> list[np.ndarray]:
 
 
 @contextlib.contextmanager
-def unchanged(*arrays):
-    """Wrong if one of these arrays has other values at the end of the block: a function must not write into its input."""
-    before = [a.copy() for a in arrays]
+def unchanged(*inputs):
+    """Wrong if one of these arrays, lists or dicts changes in the block: no function may write into its input."""
+    before = [a.copy() for a in inputs]
     yield
-    for number, (a, old) in enumerate(zip(arrays, before, strict=True), 1):
-        if a.shape != old.shape or not np.array_equal(a, old, equal_nan=a.dtype.kind in "fc"):
+    for number, (a, old) in enumerate(zip(inputs, before, strict=True), 1):
+        if not isinstance(a, np.ndarray):
+            now, then = ([*x, *x.values()] if isinstance(x, dict) else x for x in (a, old))
+            if len(now) != len(then) or any(x is not y for x, y in zip(now, then, strict=True)):
+                raise Wrong(f"your function changed its input number {number}, a {type(a).__name__}; work on a copy")
+        elif a.shape != old.shape or not np.array_equal(a, old, equal_nan=a.dtype.kind in "fc"):
             raise Wrong(f"your function changed its input number {number}; compute a new array instead of writing into it")
+
+
+TOOLS = (np, np.linalg, np.random, math, builtins)      # what checks compute with, and a submission can reach
+
+
+@contextlib.contextmanager
+def intact():
+    """Wrong if the block replaced a function of NumPy, math or Python itself; it is put back, so that nobody else meets it."""
+    before, replaced, depth = [(m, dict(vars(m))) for m in TOOLS], [], sys.getrecursionlimit()
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(depth)
+        for module, names in before:
+            for name, value in names.items():
+                if not name.startswith("_") and vars(module).get(name) is not value:
+                    setattr(module, name, value)
+                    replaced.append(f"{module.__name__}.{name}")
+    if replaced:
+        raise Wrong(f"your file replaced {', '.join(replaced)}, which the checks use too; write a function of your own")
 
 
 class calls:

@@ -35,7 +35,7 @@ class Part(calls):
 
 def finished(lesson: source.Lesson):
     """(your module, the ids of its exercises that pass all their checks). Raises what loading your file raises."""
-    yours = source.load(lesson.path("exercises.py"))
+    yours = source.submission(lesson.path("exercises.py"), lesson)
     return yours, {e.id for e in lesson.exercises if all(v.state == "passed" for v in verdicts(lesson, yours, e.id))}
 
 

@@ -16,6 +16,8 @@ import types
 from dataclasses import dataclass
 from functools import cached_property
 
+from lessons.kit import intact
+
 HERE = pathlib.Path(__file__).parent
 _OPEN = re.compile(r'^( *)# <solution hint="(.+)">$')
 _CLOSE = re.compile(r"^ *# </solution>$")
@@ -36,6 +38,14 @@ class Exercise:
     def lines(self) -> int:
         """How long the solution is."""
         return self.last - self.first - 1
+
+
+class NotAllowed(Exception):
+    """A submission uses what it may not: another program that knows the answer, or the checks."""
+
+    def __init__(self, message: str, line: int):
+        super().__init__(message)
+        self.line = line
 
 
 class Lesson:
@@ -164,6 +174,39 @@ def load(path) -> types.ModuleType:
     """Run a file as a module of its own, whatever its name; SyntaxError as it comes."""
     path = pathlib.Path(path)
     return from_source(path.read_text(encoding="utf-8"), str(path))
+
+
+# What a submission may import besides what the solution does, and the built-in functions that would lead around this list.
+MAY_IMPORT = set("__future__ bisect cmath collections copy dataclasses decimal enum fractions functools heapq itertools math "
+                 "numbers numpy operator random statistics string struct time typing".split())
+LOOPHOLES = {"__builtins__", "__import__", "compile", "eval", "exec", "open"}
+
+
+def submission(path, lesson: Lesson) -> types.ModuleType:
+    """Load a file that is to be graded. NotAllowed if it could hand in the package's work, or another's, as its own."""
+    text = pathlib.Path(path).read_text(encoding="utf-8")
+    allowed = MAY_IMPORT | {name for _, name in _imports(ast.parse(lesson.solution))}
+    tree = ast.parse(text, str(path))
+    for line, name in _imports(tree):
+        if name not in allowed:
+            raise NotAllowed(f"imports {name or 'a file beside it'}. A file that is graded does its own work: it may import "
+                             "numpy, math, itertools and the like, and what the lesson's own solution imports", line)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and node.id in LOOPHOLES:
+            raise NotAllowed(f"uses {node.id}, which no exercise needs", node.lineno)
+    with intact():
+        return from_source(text, str(path))
+
+
+def _imports(tree: ast.Module) -> list[tuple[int, str]]:
+    """(line, package) of every import; the package of a relative one is ""."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name.split(".")[0]) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found.append((node.lineno, "" if node.level else (node.module or "").split(".")[0]))
+    return found
 
 
 def from_source(source: str, name: str) -> types.ModuleType:

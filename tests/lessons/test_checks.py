@@ -4,6 +4,8 @@ from __future__ import annotations
 import ast
 import json
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -136,6 +138,60 @@ def test_weakening_a_real_lessons_checks_is_noticed(lesson, monkeypatch):
     assert any("survives" in p or "VOID" in p or "not shown" in p for p in examine(weak).problems)
 
 
+# ---- a file that is graded does its own work -----------------------------------------------------------------------
+
+@pytest.mark.parametrize("text, message", [
+    ("import minigrad as mg", "imports minigrad"), ("def f():\n    from minigrad.nn import functional", "imports minigrad"),
+    ("import lessons.kit as kit", "imports lessons"), ("from . import solution", "imports a file beside it"), ("import torch", "imports torch"),
+    ("import sys", "imports sys"), ("import numpy, unittest", "imports unittest"), ("m = __import__('minigrad')", "uses __import__"),
+    ("exec(open('solution.py').read())", "uses exec"),
+])
+def test_a_submission_with_anothers_work_is_refused(tmp_path, text, message):
+    lesson = small_lesson(tmp_path)
+    (tmp_path / "mine.py").write_text("import numpy as np\n" + text)
+    with pytest.raises(source.NotAllowed, match=message):
+        source.submission(tmp_path / "mine.py", lesson)
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=IDS)
+def test_a_submission_may_import_what_the_solution_does(lesson):
+    source.submission(lesson.path("solution.py"), lesson)
+
+
+def test_pytest_refuses_it_too(tmp_path):
+    (tmp_path / "mine.py").write_text("from minigrad.nn import functional as F\nsoftmax = F.softmax\n")
+    done = subprocess.run([sys.executable, "-m", "pytest", "lessons/04_linear_softmax", "-q", "-k", "04.1", "--impl", tmp_path / "mine.py"],
+                          cwd=source.HERE.parent, capture_output=True, text=True)
+    assert done.returncode == 1 and "mine.py:1: imports minigrad" in done.stdout and "passed" not in done.stdout
+
+
+def test_functions_that_a_submission_replaces_are_put_back(tmp_path):
+    lesson, real = small_lesson(tmp_path), np.abs
+    (tmp_path / "mine.py").write_text("import numpy as np\nnp.abs = lambda x: 0 * x\ndef scale_vjp(g, x, c):\n    return g")
+    with pytest.raises(kit.Wrong, match="your file replaced numpy.abs"):
+        source.submission(tmp_path / "mine.py", lesson)
+    assert np.abs is real
+    later = source.from_source("import numpy as np\ndef scale_vjp(g, x, c):\n    np.abs = lambda x: 0 * x\n    return g * c", "<later>")
+    assert "your file replaced numpy.abs" in run(lesson.checks[0], later, {}).message and np.abs is real
+
+
+def test_an_answer_that_equals_everything_is_wrong():
+    class Yes(np.ndarray):
+        def __eq__(self, other):
+            return np.ones(np.shape(other), dtype=bool)
+
+        def __array_ufunc__(self, *args, **kwargs):
+            return np.zeros((2, 3))
+    with pytest.raises(kit.Wrong, match="expected 1, yours is 0"):
+        kit.same(np.zeros((2, 3)).view(Yes), np.ones((2, 3)), "f")
+
+
+def test_leaving_the_program_is_a_wrong_answer(tmp_path):
+    lesson = small_lesson(tmp_path)
+    ex = source.from_source("def scale_vjp(g, x, c):\n    raise SystemExit(0)", "<exit>")
+    assert run(lesson.checks[0], ex, {}).state == "crashed"
+
+
 # ---- parts ------------------------------------------------------------------------------------------------------------
 
 def test_stubs_keep_everything_but_the_region(tmp_path):
@@ -169,6 +225,13 @@ def test_the_learner_is_told_which_misconception_it_is(tmp_path):
     assert diagnose(lesson, other, "99.1") == []
 
 
+def test_mistakes_that_differ_later_on_are_not_taken_for_each_other(tmp_path):
+    """The verdict's line shows the first wrong entry; the misconception is found by all of them."""
+    lesson = small_lesson(tmp_path)
+    mine = source.from_source("import numpy as np\ndef scale_vjp(g, x, c):\n    y = np.full(x.shape, c)\n    y[-1, -1] += 1\n    return y", "<mine>")
+    assert diagnose(lesson, mine, "99.1") == []
+
+
 @pytest.mark.parametrize("got, message", [
     (None, "returned nothing"), (np.ones((3, 2)), r"shape should be \(2, 3\), yours is \(3, 2\)"),
     (np.array([[1, 2, 3], [4, 5, np.nan]]), "expected 6, yours is nan"), ("text", "expected numbers"),
@@ -186,10 +249,14 @@ def test_a_loop_that_never_ends_is_a_wrong_answer(tmp_path):
     assert "still running" in run(lesson.checks[0], ex, {}, seconds=0.2).message
 
 
-def test_writing_into_an_input_is_noticed():
-    a = np.ones(3)
-    with pytest.raises(kit.Wrong, match="changed its input number 1"), kit.unchanged(a):
-        a += 1
+@pytest.mark.parametrize("given, change", [
+    (np.ones(3), lambda a: a.fill(2)), ([1, 2], lambda a: a.pop()), ([1, 2], lambda a: a.reverse()), ({"a": 1}, lambda a: a.update(a=2)),
+    ({"a": 1}, lambda a: a.clear())])
+def test_writing_into_an_input_is_noticed(given, change):
+    with pytest.raises(kit.Wrong, match="changed its input number 1"), kit.unchanged(given):
+        change(given)
+    with kit.unchanged(given):
+        pass
 
 
 @pytest.mark.parametrize("mark, new, same", [("", "1.04 K AE", True), ("", "1.10 K AE", False), ("# about", "1.10 K AE", True),
