@@ -59,6 +59,16 @@ def partials(f, xs, h=1e-4):
     return sum((f([x + h * (i == j) for j, x in enumerate(xs)]) - f([x - h * (i == j) for j, x in enumerate(xs)])) / (2 * h)
                for i in range(len(xs)))
 '''),
+    Mutant("01.2", "looks a number up by its value", "xs.index(x) finds the first number with this value. Where two are equal, "
+           "the first is moved twice and the second never. Count the places.", '''
+def partials(f, xs, h=1e-4):
+    out = []
+    for x in xs:
+        i, up, down = xs.index(x), list(xs), list(xs)
+        up[i], down[i] = x + h, x - h
+        out.append((f(up) - f(down)) / (2 * h))
+    return out
+'''),
     Mutant("01.3", "swaps the slopes", "The local slopes are exchanged: if a moves by 1, the product moves by b.", '''
 class Value:
     def __mul__(self, other):
@@ -190,5 +200,13 @@ class Value:
         self.grad += 1.0
         for parent, local in self.parents:
             parent.backward(local)
+'''),
+    Mutant("01.6", "throws equal pairs together", "Two pairs that are equal are still two paths: x + x has (x, 1) twice, and its "
+           "slope is 2. A set or a dictionary of the parents keeps one.", '''
+class Value:
+    def backward(self, gy=1.0):
+        self.grad += gy
+        for parent, local in set(self.parents):
+            parent.backward(gy * local)
 '''),
 ]

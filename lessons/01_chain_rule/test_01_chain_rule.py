@@ -24,12 +24,13 @@ def test_slope_sees_both_sides(ex):
 
 def of_three(xs):
     """A function of three numbers in which each has another slope."""
+    check(isinstance(xs, list), f"partials: f takes a list; you gave it {type(xs).__name__} {xs!r:.40}")
     a, b, c = xs
     return a * b ** 2 + math.sin(c) * a - 4.0 * c
 
 
 @exercise("01.2")
-@cases(xs=[[1.5, -2.0, 0.3], [-0.4, 3.0, 2.0]])
+@cases(xs=[[1.5, -2.0, 0.3], [-0.4, 3.0, 2.0], [0.5, 0.5, 0.5], [2, -1, 3]])
 def test_partials(ex, xs):
     a, b, c = xs
     mine = list(xs)
@@ -130,6 +131,14 @@ def test_backward_adds_where_paths_meet(ex):
                               ("x", x, 10.0 * 3 + 51.0 * 7)):
         same(value.grad, want, f"five values, many paths: grad of {name}")
     check((x.data, u.data) == (2.0, 1.0), "backward: data must stay as it is")
+
+
+@exercise("01.6")
+def test_backward_along_two_paths_that_look_the_same(ex):
+    x = ex.Value(3.0)
+    y = ex.Value(6.0, [(x, 1.0), (x, 1.0)])
+    y.backward()
+    same(x.grad, 2.0, "x + x: grad of x")
 
 
 @exercise("01.6")

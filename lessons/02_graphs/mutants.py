@@ -49,6 +49,15 @@ def is_topological(nodes):
     place = {node: i for i, node in enumerate(nodes)}
     return len(place) == len(nodes) and all(place.get(p, -1) < place[n] for n in nodes for p in n.parents)
 '''),
+    Mutant("02.1", "goes by the names", "Different nodes may have the same name. Keep the nodes themselves in the set.", '''
+def is_topological(nodes):
+    passed = set()
+    for node in nodes:
+        if node.name in passed or any(parent.name not in passed for parent in node.parents):
+            return False
+        passed.add(node.name)
+    return True
+'''),
     Mutant("02.2", "calls itself", "A function that calls itself for each parent stops at a depth of about a thousand. Keep a stack of your "
            "own, a list.", '''
 def topological_order(root):
@@ -126,6 +135,35 @@ def topological_order(root):
             stack.append((node, True))
             stack.extend((parent, False) for parent in node.parents)
     return order[::-1]
+'''),
+    Mutant("02.2", "leaves marks on the nodes", "You mark what you have seen on the nodes themselves, or in a default argument. "
+           "The second walk over the same graph finds the marks of the first. Start each call with a set of its own.", '''
+def topological_order(root):
+    order, stack = [], [(root, False)]
+    while stack:
+        node, done = stack.pop()
+        if done:
+            order.append(node)
+        elif not hasattr(node, "seen"):
+            node.seen = True
+            stack.append((node, True))
+            stack.extend((parent, False) for parent in node.parents)
+    return order
+'''),
+    Mutant("02.2", "raises the recursion limit", "A higher limit only moves the depth at which it ends, and it changes the whole "
+           "program. Keep a stack of your own, a list.", '''
+import sys
+def topological_order(root):
+    sys.setrecursionlimit(100_000)
+    order, seen = [], set()
+    def visit(node):
+        if node not in seen:
+            seen.add(node)
+            for parent in node.parents:
+                visit(parent)
+            order.append(node)
+    visit(root)
+    return order
 '''),
     Mutant("02.3", "counts who uses it, not how often", "y = x·x uses x twice: it is among the parents twice, and two gradients will arrive.", '''
 def uses(order):
@@ -227,6 +265,17 @@ def backward(order, gy):
         for parent, g in dict(zip(node.parents, node.vjp(grads[node]))).items():
             grads[parent] = grads[parent] + g if parent in grads else g
     return grads
+'''),
+    Mutant("02.4", "keeps gradients on the nodes", "The gradients of an earlier walk are still on the nodes and are added to. "
+           "Each call starts from an empty dictionary.", '''
+def backward(order, gy):
+    for node in order:
+        node.grad = getattr(node, "grad", 0)
+    order[-1].grad = order[-1].grad + gy
+    for node in reversed(order):
+        for parent, g in zip(node.parents, node.vjp(node.grad)):
+            parent.grad = parent.grad + g
+    return {node: node.grad for node in order}
 '''),
     Mutant("02.5", "counts uses", "You add 1 for each use. A use by a node that reaches the result on five paths begins five paths.", '''
 def paths(order):

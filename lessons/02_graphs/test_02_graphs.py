@@ -1,4 +1,6 @@
 """The checks of lesson 02. They import nothing of yours: `ex` is the file under test."""
+import sys
+
 import numpy as np
 
 from lessons import engine
@@ -28,6 +30,14 @@ def build(ex, spec):
     nodes = {}
     for name, parents in spec.items():
         nodes[name] = ex.Node(name, [nodes[p] for p in parents])
+    return nodes
+
+
+def namesakes(ex, graph):
+    """{letter: Node} of a graph in which every node has the same name, as in the engine, where names are those of operations."""
+    nodes = build(ex, GRAPHS[graph])
+    for node in nodes.values():
+        node.name = "add"
     return nodes
 
 
@@ -67,13 +77,23 @@ def check_order(order, root, under, what):
 
 
 @exercise("02.1")
-@cases(graph=["a chain", "a short cut", "wide"], good=["xuvy", "xuvy", "abcpqrsy"],
-       bad=[["xvuy", "yvux", "uvy", "xxuvy", "xuvyv"], ["uxvy", "xvuy", "xuy"], ["acpbqrsy", "abcpqsry", "abcpqry", "abcqrspy", "abpqrscy"]])
+@cases(graph=["a chain", "a short cut", "a square", "wide"], good=["xuvy", "xuvy", "xy", "abcpqrsy"],
+       bad=[["xvuy", "yvux", "uvy", "xxuvy", "xuvyv"], ["uxvy", "xvuy", "xuy"], ["yx", "y", "xyy"],
+            ["acpbqrsy", "abcpqsry", "abcpqry", "abcqrspy", "abpqrscy"]])
 def test_is_topological(ex, graph, good, bad):
     nodes = build(ex, GRAPHS[graph])
-    for names, want in [(good, True), (good[:-1], True), *((b, False) for b in bad)]:
-        same(ex.is_topological([nodes[n] for n in names]), want,
-             f"is_topological of {', '.join(names)}, where {told(graph)}")
+    for names, want in [*((good[:n], True) for n in range(len(good), -1, -1)), *((b, False) for b in bad)]:
+        given = [nodes[n] for n in names]
+        with unchanged(given):
+            got = ex.is_topological(given)
+        same(got, want, f"is_topological of {', '.join(names) or 'no node'}, where {told(graph)}")
+
+
+@exercise("02.1")
+def test_is_topological_of_namesakes(ex):
+    nodes = list(namesakes(ex, "wide").values())
+    same(ex.is_topological(nodes), True, "is_topological where nodes have the same name but are different nodes")
+    same(ex.is_topological(nodes[::-1]), False, "is_topological of the reverse, where nodes have the same name")
 
 
 @exercise("02.2")
@@ -81,7 +101,16 @@ def test_is_topological(ex, graph, good, bad):
 def test_topological_order(ex, graph):
     nodes = build(ex, GRAPHS[graph])
     root = list(nodes.values())[-1]
-    check_order(ex.topological_order(root), root, list(nodes.values()), f"topological_order where {told(graph)}")
+    with unchanged(*(node.parents for node in nodes.values())):
+        order = ex.topological_order(root)
+    check_order(order, root, list(nodes.values()), f"topological_order where {told(graph)}")
+    check_order(ex.topological_order(root), root, list(nodes.values()), f"topological_order, called again, where {told(graph)}")
+
+
+@exercise("02.2")
+def test_order_of_namesakes(ex):
+    under = list(namesakes(ex, "wide").values())
+    check_order(ex.topological_order(under[-1]), under[-1], under, "topological_order where nodes have the same name but are different nodes")
 
 
 @exercise("02.2")
@@ -93,12 +122,14 @@ def test_order_of_a_part(ex):
 
 @exercise("02.2")
 def test_order_of_deep_graphs(ex):
-    nodes = doublings(ex, 60)
+    nodes, limit = doublings(ex, 60), sys.getrecursionlimit()
     check_order(ex.topological_order(nodes[-1]), nodes[-1], nodes, "topological_order of 60 doublings (61 nodes, 2⁶⁰ paths)")
     nodes = [ex.Node("x0")]
     for i in range(3000):
         nodes.append(ex.Node(f"x{i + 1}", [nodes[-1]]))
     order = ex.topological_order(nodes[-1])
+    check(sys.getrecursionlimit() == limit, "topological_order: you raised Python's recursion limit, for the whole program; a list as a "
+          "stack needs no limit")
     check(len(order) == 3001 and all(a is b for a, b in zip(order, nodes, strict=True)),
           "topological_order of a chain of 3,001 nodes: it has one order, from the leaf to the root")
 
@@ -107,7 +138,9 @@ def test_order_of_deep_graphs(ex):
 @cases(graph=list(GRAPHS))
 def test_uses(ex, graph):
     nodes = build(ex, GRAPHS[graph])
-    got = ex.uses(list(nodes.values()))
+    order = list(nodes.values())
+    with unchanged(order):
+        got = ex.uses(order)
     check(isinstance(got, dict), f"uses: should be a dictionary, yours is {type(got).__name__}")
     text = "".join(GRAPHS[graph].values())
     for name, node in nodes.items():
@@ -138,11 +171,19 @@ def with_slopes(ex, seed, shape=()):
 def test_backward(ex, seed, shape):
     nodes, want = with_slopes(ex, seed, shape)
     gy = rng(seed + 7).normal(size=shape)
-    got = ex.backward(list(nodes.values()), gy)
-    check(isinstance(got, dict), f"backward: should be a dictionary {{node: gradient}}, yours is {type(got).__name__}")
+    order = list(nodes.values())
+    for again, scale in (("", 1.0), (", in a second walk with 3·gy", 3.0)):
+        with unchanged(order):
+            got = ex.backward(order, scale * gy)
+        check(isinstance(got, dict), f"backward: should be a dictionary {{node: gradient}}, yours is {type(got).__name__}")
+        for name, node in nodes.items():
+            check(node in got, f"backward: the gradient of {name} is missing")
+            same(got[node], scale * gy * want[name], f"backward: the gradient of {name}{again}")
+    for node in order:
+        node.name = "mul"
+    got = ex.backward(order, gy)
     for name, node in nodes.items():
-        check(node in got, f"backward: the gradient of {name} is missing")
-        same(got[node], gy * want[name], f"backward: the gradient of {name}")
+        same(got.get(node), gy * want[name], f"backward where nodes have the same name but are different nodes: the gradient of {name}")
 
 
 @exercise("02.4")
@@ -190,7 +231,9 @@ def test_backward_writes_into_no_array(ex):
 @cases(graph=["one leaf", "a square", "lesson", "two ends", "wide"])
 def test_paths(ex, graph):
     nodes, spec = build(ex, GRAPHS[graph]), GRAPHS[graph]
-    got = ex.paths(list(nodes.values()))
+    order = list(nodes.values())
+    with unchanged(order):
+        got = ex.paths(order)
     check(isinstance(got, dict), f"paths: should be a dictionary, yours is {type(got).__name__}")
     last = list(spec)[-1]
 
@@ -205,6 +248,19 @@ def test_paths(ex, graph):
 def test_paths_of_doublings(ex):
     nodes = doublings(ex, 40)
     same(ex.paths(nodes).get(nodes[0]), 2 ** 40, "paths of 40 doublings, from the leaf")
+    nodes = doublings(ex, 70)
+    nodes.append(ex.Node("y", [nodes[-1], nodes[0]]))
+    got = ex.paths(nodes).get(nodes[0])
+    check(got == 2 ** 70 + 1, f"paths of 70 doublings and one short cut, from the leaf: expected 2⁷⁰ + 1 = {2 ** 70 + 1}, yours is {got!r:.40}; "
+          "Python's own integers have no largest number")
+
+
+@exercise("02.5")
+def test_paths_of_a_deep_graph(ex):
+    nodes = [ex.Node("x0")]
+    for i in range(3000):
+        nodes.append(ex.Node(f"x{i + 1}", [nodes[-1]]))
+    same(ex.paths(nodes).get(nodes[0]), 1, "paths of a chain of 3,001 nodes, from the leaf")
 
 
 @exercise("02.6")
@@ -214,11 +270,23 @@ def test_needs_gradient(ex, graph, trainable, want):
     nodes = build(ex, GRAPHS[graph])
     for name in trainable:
         nodes[name].trainable = True
-    got = ex.needs_gradient(list(nodes.values()))
+    order, leaves = list(nodes.values()), [node for node in nodes.values() if node.trainable]
+    with unchanged(order):
+        got = ex.needs_gradient(order)
+    check([node for node in order if node.trainable] == leaves, "needs_gradient: trainable is for the model's owner to set; leave it as it is")
     check(isinstance(got, list), f"needs_gradient: should be a list, yours is {type(got).__name__}")
     names = "".join(node.name for node in got)
     check(names == want, f"needs_gradient where {told(graph)}; trainable: {', '.join(trainable) or 'nothing'}: expected "
           f"{', '.join(want) or 'no node'}, yours is {', '.join(names) or 'no node'}")
+
+
+@exercise("02.6")
+def test_needs_gradient_of_namesakes(ex):
+    nodes = namesakes(ex, "wide")
+    nodes["a"].trainable = True
+    got = ex.needs_gradient(list(nodes.values()))
+    check([node in got for node in nodes.values()] == [name in "aprsy" for name in nodes],
+          "needs_gradient where nodes have the same name but are different nodes: the wrong ones are kept")
 
 
 @exercise("02.2", "02.4", plug_in=True)

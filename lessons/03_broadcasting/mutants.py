@@ -67,6 +67,10 @@ def mul_vjp(gy, a, b):
 def mul_vjp(gy, a, b):
     return gy * b
 '''),
+    Mutant("03.2", "divides y", "a·b/a is b only where a is not 0. The gradient of a is gy·b, whatever a is.", '''
+def mul_vjp(gy, a, b):
+    return gy * (a * b) / a, gy * (a * b) / b
+'''),
     Mutant("03.3", "puts the axis back at the end", "The axis that was summed away belongs where it was; you put it at the end.", '''
 def sum_vjp(gy, shape, axis=None, keepdims=False):
     if axis is not None and not keepdims:
@@ -100,6 +104,14 @@ def sum_vjp(gy, shape, axis=None, keepdims=False):
     if axis is not None and not keepdims:
         gy = np.expand_dims(gy, axis)
     return gy
+'''),
+    Mutant("03.3", "puts the axes back one by one", "With a tuple of axes the order counts: putting one back moves the others. "
+           "np.expand_dims takes the whole tuple at once.", '''
+def sum_vjp(gy, shape, axis=None, keepdims=False):
+    if axis is not None and not keepdims:
+        for one in axis if isinstance(axis, tuple) else (axis,):
+            gy = np.expand_dims(gy, one)
+    return np.broadcast_to(gy, shape)
 '''),
     Mutant("03.4", "does not turn the matrices", "The shapes do not fit, or fit by luck. ga = gy·bᵀ and gb = aᵀ·gy.", '''
 def matmul_vjp(gy, a, b):

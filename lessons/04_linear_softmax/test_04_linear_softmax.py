@@ -48,7 +48,9 @@ THIRDS = [0.0, math.log(3.0)]
           [[0.0, -math.inf, THIRDS[1]]], [[0.0, 1000.0, -1000.0]]],
        want=[[[0.25, 0.75]], [[0.25, 0.75]], [[0.25, 0.75], [0.5, 0.5], [0.5, 0.5]], [[0.25, 0.0, 0.75]], [[0.0, 1.0, 0.0]]])
 def test_softmax_of_extreme_scores(ex, what, x, want):
-    same(ex.softmax(np.array(x)), np.array(want), f"softmax, {what}: {x}")
+    got = ex.softmax(np.array(x))
+    same(got, np.array(want), f"softmax, {what}: {x}")
+    check((np.asarray(got)[np.isneginf(x)] == 0).all(), f"softmax, {what}: a score of −inf gets probability 0, exactly")
 
 
 @exercise("04.1")
@@ -85,11 +87,11 @@ def test_cross_entropy(ex, n, classes):
 
 
 @exercise("04.3")
-@cases(what=["sure and right", "sure and wrong", "all 1000 higher", "all 1000 lower", "rows far apart"],
+@cases(what=["sure and right", "sure and wrong", "all 1000 higher", "all 1000 lower", "rows far apart", "a wrong class of score −inf"],
        logits=[[[1000.0, 0.0]], [[1000.0, 0.0]], [[1000.0, 1000.0 + THIRDS[1]]], [[-1000.0, -1000.0 + THIRDS[1]]],
-               [[900.0, 900.0 + THIRDS[1]], [-900.0, -900.0]]],
-       targets=[[0], [1], [0], [1], [0, 1]],
-       want=[0.0, 1000.0, math.log(4), math.log(4 / 3), (math.log(4) + math.log(2)) / 2])
+               [[900.0, 900.0 + THIRDS[1]], [-900.0, -900.0]], [[0.0, -math.inf, THIRDS[1]]]],
+       targets=[[0], [1], [0], [1], [0, 1], [0]],
+       want=[0.0, 1000.0, math.log(4), math.log(4 / 3), (math.log(4) + math.log(2)) / 2, math.log(4)])
 def test_cross_entropy_of_extreme_scores(ex, what, logits, targets, want):
     same(ex.cross_entropy(np.array(logits), np.array(targets)), want, f"cross_entropy, {what}: logits {logits}, targets {targets}")
 

@@ -157,6 +157,12 @@ def clip(grads, max_norm):
         g *= scale
     return grads, norm
 '''),
+    Mutant("05.5", "hands back the same arrays", "Where nothing has to be shortened you return the caller's own arrays. Whoever "
+           "writes into the result then changes the gradients.", '''
+def clip(grads, max_norm):
+    norm = np.sqrt(sum((g * g).sum() for g in grads))
+    return ([g for g in grads] if norm <= max_norm else [g * (max_norm / (norm + 1e-6)) for g in grads]), norm
+'''),
     Mutant("05.6", "starts at zero", "Your step 0 has learning rate 0, so it is wasted. It should get peak/warmup.", '''
 def schedule(step, total, warmup, peak):
     if step < warmup:
@@ -190,5 +196,13 @@ def schedule(step, total, warmup, peak):
     Mutant("05.6", "skips the warm-up", "There is no warm-up: the first steps, when m and v are still noise, get the full rate.", '''
 def schedule(step, total, warmup, peak):
     return peak * (1 + np.cos(np.pi * min(1.0, max(0, step - warmup) / (total - warmup)))) / 2
+'''),
+    Mutant("05.6", "divides by a warm-up of zero", "warmup may be 0: no warm-up. Then there is nothing to divide by; ask for "
+           "step < warmup first.", '''
+def schedule(step, total, warmup, peak):
+    rise = (step + 1) / warmup
+    if step < warmup:
+        return peak * rise
+    return peak * 0.5 * (1 + np.cos(np.pi * min(1.0, (step - warmup) / (total - warmup))))
 '''),
 ]

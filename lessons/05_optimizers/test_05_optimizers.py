@@ -107,6 +107,8 @@ def test_clip(ex, max_norm, size):
     check(len(new) == 3, f"clip: 3 gradients went in, {len(new)} came out")
     for i, (a, g) in enumerate(zip(new, grads, strict=True)):
         same(a, g * (max_norm / norm if norm > max_norm else 1.0), f"clip to {max_norm:g}: gradient {i}, length before {norm:.3g}")
+        check(not np.shares_memory(a, g), f"clip to {max_norm:g}: gradient {i} is the very array that went in; return new arrays, also where "
+              "nothing has to be shortened")
 
 
 @exercise("05.5")
@@ -119,10 +121,10 @@ def test_clip_tiny_and_none(ex):
 
 
 @exercise("05.6")
-@cases(total=[8, 10, 100], warmup=[2, 1, 30], peak=[1.0, 3e-3, 0.5])
+@cases(total=[8, 10, 100, 5], warmup=[2, 1, 30, 0], peak=[1.0, 3e-3, 0.5, 2.0])
 def test_schedule(ex, total, warmup, peak):
     """Up along a line; then sin² of the angle that is left, another way to write half a cosine."""
-    for step in (0, 1, warmup - 1, warmup, warmup + 1, (warmup + total) // 2, total - 1, total, total + 1, total + 7):
+    for step in (0, 1, max(0, warmup - 1), warmup, warmup + 1, (warmup + total) // 2, total - 1, total, total + 1, total + 7):
         want = peak * (step + 1) / warmup if step < warmup else \
             peak * np.sin(np.pi / 2 * max(0, total - step) / (total - warmup)) ** 2
         same(ex.schedule(step, total, warmup, peak), want, f"schedule: step {step} of {total}, warmup {warmup}, peak {peak:g}",
