@@ -128,10 +128,14 @@ def _by_layer(model, batch, name: str) -> str:
     layers = training.activations_by_layer(adapted.model, batch)
     total = sum(layers.values())
     adapted.model.checkpoint_blocks = True
-    kept = training.memory(adapted, batch).activations
+    try:
+        kept = training.memory(adapted, batch).activations
+        checkpointed = f"{bytes_text(kept)} ({100 * kept / total:.0f} %); every block runs forward twice"
+    except ValueError as error:                     # not every method can be trained so
+        checkpointed = str(error)
     lines = [[module or "(loss)", bytes_text(n), f"{100 * n / total:.1f} %"] for module, n in layers.items()]
     return (text_table(["module", "kept", "share"], [*lines, ["together", bytes_text(total), ""]])
-            + f"\n\nwith checkpoint_blocks: {bytes_text(kept)} ({100 * kept / total:.0f} %); every block runs forward twice")
+            + f"\n\nwith checkpoint_blocks: {checkpointed}")
 
 
 # ---- calculating ----------------------------------------------------------------------------------------------------------

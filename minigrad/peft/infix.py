@@ -1,6 +1,7 @@
 """Infix tuning: a prefix that stands between the input and the answer, seen only from there on."""
 from __future__ import annotations
 
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 from minigrad.autograd import Tensor
@@ -10,6 +11,11 @@ from minigrad.nn import Module, MultiHeadAttention
 from minigrad.peft.method import one_of, whole_number
 from minigrad.peft.prefix import PrefixTuning, attentions
 from minigrad.peft.registry import register
+from minigrad.peft.slots import check_separator
+
+# While a forward runs: which tokens stand behind the input, (B or 1, T). In a context variable, since a block that is
+# checkpointed runs again in backward, in the context of its forward.
+_BEHIND: ContextVar = ContextVar("behind")
 
 
 class InfixedGPT(GPT):
@@ -33,20 +39,24 @@ class InfixedGPT(GPT):
                 raise ValueError("with a KV cache all sequences of a batch must meet their separator in the same call; "
                                  "generate() groups prompts by length for that")
             cache.infix = seen + T, bool(behind[0, -1])
-        infix.behind = behind
-        return super().forward(ids, cache=cache, start=start, embeddings=embeddings)
+        token = _BEHIND.set(behind)
+        try:
+            return super().forward(ids, cache=cache, start=start, embeddings=embeddings)
+        finally:
+            _BEHIND.reset(token)
 
 
 class Infix:
     """Attention's pattern: the first `length` keys are for the tokens behind the input only."""
 
     def __init__(self, length: int, separator: int | None, after: int):
-        self.length, self.separator, self.after, self.behind = length, separator, after, None
+        self.length, self.separator, self.after = length, separator, after
 
     def __call__(self, attn: MultiHeadAttention, T: int, Tk: int) -> Tensor:
         """A boolean tensor (B or 1, 1, T, Tk)."""
-        visible = host.np.ones((len(self.behind), 1, T, Tk), dtype=bool)
-        visible[:, :, :, :self.length] = self.behind[:, None, :, None]
+        behind = _BEHIND.get()
+        visible = host.np.ones((len(behind), 1, T, Tk), dtype=bool)
+        visible[:, :, :, :self.length] = behind[:, None, :, None]
         return Tensor(next(attn.parameters()).backend.send(visible))
 
 
@@ -83,6 +93,7 @@ class InfixTuning(PrefixTuning):
         """Prefix tuning's rows, and the pattern that hides them from the input."""
         if type(model) is not GPT:
             raise TypeError(f"InfixTuning works on a GPT; got {type(model).__name__}")
+        check_separator(self, model)
         model = super().attach(model, rng)
         infixed = object.__new__(InfixedGPT)
         infixed.__dict__.update(model.__dict__)

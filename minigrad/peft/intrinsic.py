@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from minigrad.autograd import is_grad_enabled
 from minigrad.backend import host
 from minigrad.nn import Module, Parameter
 from minigrad.peft.method import Method, one_of, parameter, whole_number
@@ -22,6 +23,9 @@ class OnPlane:
         """The model's own forward, with the moved weights."""
         if self.folded:
             return super().forward(*args, **kwargs)
+        if getattr(self, "checkpoint_blocks", False) and is_grad_enabled():
+            raise ValueError("checkpoint_blocks runs a block again in backward, when the moved weights are gone: training "
+                             "on a plane needs checkpoint_blocks = False")
         moved = self.projection(self.z)                               # (D,)
         try:
             for p, places, a, b, layer in self.spots:
@@ -35,6 +39,14 @@ class OnPlane:
             for _, places, *_ in self.spots:
                 for module, name in places:
                     module.__dict__.pop(name, None)
+
+    def __reduce__(self):                           # pickle finds no class that was made at run time
+        return _on_plane, (type(self).__bases__[1],), self.__dict__
+
+
+def _on_plane(kind: type) -> Module:
+    """An empty model of class `kind`, on a plane."""
+    return object.__new__(type(f"{kind.__name__}OnPlane", (OnPlane, kind), {}))
 
 
 @register
@@ -61,23 +73,24 @@ class IntrinsicDimension(Method):
     formula = "d"
     mergeable = True
     extra_latency = "none once merged; else Pz in every forward pass"
+    needs = ()
 
     def __post_init__(self):
+        super().__post_init__()
         whole_number(self.dimension, f"{type(self).__name__}: dimension")
         whole_number(self.seed, f"{type(self).__name__}: seed", least=0)
         one_of(self.projection, KINDS, f"{type(self).__name__}: projection")
 
     def attach(self, model: Module, rng) -> Module:
         """The same model, running with moved weights."""
-        spots, size, layers = _spots(model)
+        moved = _on_plane(type(model))
+        moved.__dict__.update(model.__dict__)
+        spots, size, layers = _spots(moved)
         coordinates = self.dimension - (len(layers) if self.scaled else 0)
         if not 1 <= coordinates <= size:
             raise ValueError(f"{type(self).__name__}: dimension={self.dimension} does not fit a model of {size:,} "
                              f"parameters" + (f" in {len(layers)} layers, each of which takes one" if self.scaled else "")
                              + f"; it must lie in {self.dimension - coordinates + 1} … {self.dimension - coordinates + size}")
-        kind = type(model)
-        moved = object.__new__(type(f"{kind.__name__}OnPlane", (OnPlane, kind), {}))
-        moved.__dict__.update(model.__dict__)
         like = spots[0][0]
         moved.z = parameter(host.np.zeros(coordinates), like)
         moved.factors = parameter(host.np.ones(len(layers)), like) if self.scaled else None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from minigrad.nn import Module, Parameter
 from minigrad.peft.method import Method, one_of, parameter, whole_number
 from minigrad.peft.registry import register
-from minigrad.peft.slots import SlotInput, initial_rows, with_slots
+from minigrad.peft.slots import SlotInput, check_separator, initial_rows, with_slots
 from minigrad.peft.targets import place
 
 
@@ -51,6 +51,7 @@ class PreEmbed(Method):
     extra_latency = "l_p + l_i more tokens"
 
     def __post_init__(self):
+        super().__post_init__()
         what = type(self).__name__
         whole_number(self.prefix, f"{what}: prefix", least=0)
         whole_number(self.infix, f"{what}: infix", least=0)
@@ -63,6 +64,7 @@ class PreEmbed(Method):
 
     def attach(self, model: Module, rng) -> Module:
         """The same GPT with the special tokens among its input."""
+        check_separator(self, model)
         behind = self.after if self.separator is None else "separator"
         before = (0,) * self.prefix + (behind,) * self.infix
         rows = parameter(initial_rows(model, len(before), self.init, rng), model.norm.weight)
@@ -99,7 +101,7 @@ class PreLayer(PreEmbed):
         for i in range(1, model.config.n_layers):
             rows = parameter(initial_rows(model, self.prefix + self.infix, self.init, rng), model.norm.weight)
             here = place(slotted, f"blocks.{i}")
-            slotted.set_submodule(here, SlotInput(slotted.get_submodule(here), rows, slotted.layout))
+            slotted.set_submodule(here, SlotInput(slotted.get_submodule(here), rows))
         return slotted
 
     def count(self, config) -> int:

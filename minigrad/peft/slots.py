@@ -8,6 +8,8 @@
 """
 from __future__ import annotations
 
+from contextvars import ContextVar
+
 from minigrad.autograd import Tensor
 from minigrad.backend import host
 from minigrad.models import GPT
@@ -15,6 +17,10 @@ from minigrad.nn import Module
 from minigrad.nn import functional as F
 from minigrad.ops import cat, where
 from minigrad.peft.layers import Wrapped
+
+# While a forward runs: which slot stands where (B, W), negative for real tokens. See infix.py for why it is a variable of
+# the context.
+_SLOT: ContextVar = ContextVar("slot")
 
 
 class SlottedGPT(GPT):
@@ -36,9 +42,12 @@ class SlottedGPT(GPT):
         soft = self.slots(self.token_embedding)                                     # (S, D)
         S = soft.shape[0]
         pool = cat([embeddings, soft.unsqueeze(0).expand(B, S, D)], dim=1)          # (B, T + S, D)
-        self.layout["slot"] = order - T                                             # (B, W), negative for real tokens
         start = host.np.asarray(start) - S                                          # the shift brings it back
-        out = super().forward(None, cache=cache, start=start, embeddings=_rows(pool, order))      # (B, W, V)
+        token = _SLOT.set(order - T)
+        try:
+            out = super().forward(None, cache=cache, start=start, embeddings=_rows(pool, order))  # (B, W, V)
+        finally:
+            _SLOT.reset(token)
         return _rows(out, readout)                                                  # (B, W, V) -> (B, T, V)
 
     def new_cache(self, batch: int, capacity: int | None = None):
@@ -80,13 +89,13 @@ class SlottedGPT(GPT):
 class SlotInput(Wrapped):
     """A block that gets `vectors` (S, D) at the slots, whatever the block below has put there (PreLayer)."""
 
-    def __init__(self, base_layer: Module, vectors, layout: dict):
+    def __init__(self, base_layer: Module, vectors):
         super().__init__(base_layer)
-        self.vectors, self.layout = vectors, layout
+        self.vectors = vectors
 
     def forward(self, x: Tensor, *more) -> Tensor:
         """(B, W, D) -> (B, W, D)."""
-        slot = self.layout["slot"]                                                  # (B, W)
+        slot = _SLOT.get()                                                          # (B, W)
         if (slot >= 0).any():
             own = F.embedding(slot.clip(0), self.vectors)                           # (S, D) -> (B, W, D)
             x = where(Tensor(x.backend.send((slot >= 0)[:, :, None])), own, x)
@@ -103,9 +112,16 @@ def with_slots(model: Module, slots: Module, before: tuple, separator: int | Non
                          f"{context - 1}")
     slotted = object.__new__(SlottedGPT)
     slotted.__dict__.update(model.__dict__)
-    slotted.slots, slotted.before, slotted.separator, slotted.layout = slots, before, separator, {}
+    slotted.slots, slotted.before, slotted.separator = slots, before, separator
     slotted.position_shift += len(before)
     return slotted
+
+
+def check_separator(method, model: Module) -> None:
+    """ValueError for a separator that can be no token of this model: nothing behind it would ever be seen."""
+    if method.separator is not None and method.separator >= model.config.vocab_size:
+        raise ValueError(f"{type(method).__name__}: separator={method.separator} is no token of this model; its vocabulary "
+                         f"is 0 … {model.config.vocab_size - 1}")
 
 
 def initial_rows(model: Module, count: int, init: str, rng):

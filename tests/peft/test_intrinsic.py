@@ -131,6 +131,19 @@ def test_the_published_size_of_the_digit_network():
     assert adapt(model, IntrinsicDimension(750)).model.projection.padded == 2 ** 18
 
 
+@pytest.mark.parametrize("make", [IntrinsicDimension, SAID])
+def test_a_model_that_is_one_layer_moves_too(make, backend):
+    """Parameters of the outermost module itself, with no module around it."""
+    layer, x = nn.Linear(3, 2), mg.tensor(np.ones((4, 3), dtype=np.float32))
+    adapted = randomize(adapt(layer, make(5))).eval()
+    y = adapted(x).numpy()
+    assert np.abs(y - layer(x).numpy()).max() > 1e-2
+    np.testing.assert_allclose(adapted.merge_and_unload()(x).numpy(), y, rtol=0, atol=1e-6)
+    loss = (adapted(x) ** 2).sum()
+    loss.backward()
+    assert all(p.grad is not None for p in adapted.trainable_parameters())
+
+
 @pytest.mark.parametrize("projection", KINDS)
 def test_a_task_of_few_directions_has_a_small_intrinsic_dimension(projection):
     rng = np.random.default_rng(0)

@@ -1,4 +1,7 @@
 """What every fine-tuning method promises (U1 … U14), tested for every row of the registry on every backend."""
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -244,6 +247,37 @@ def test_decoding_with_a_cache_equals_the_full_forward(row, backend):
     np.testing.assert_allclose(np.concatenate(parts, axis=1), full, rtol=0, atol=1e-5)
     with_cache, without = (adapted.generate([[1, 2, 3], [4]], 6, use_cache=u) for u in (True, False))
     assert [list(x) for x in with_cache] == [list(x) for x in without]
+
+
+def test_checkpointed_blocks_give_the_same_gradients_or_are_refused(row, backend):
+    found = []
+    for flag in (False, True):
+        adapted = randomize(adapt(make_base(), row.method)).eval()          # no dropout, no dropped adapters
+        adapted.model.checkpoint_blocks = flag
+        if flag and isinstance(row.method, peft.IntrinsicDimension):
+            with pytest.raises(ValueError, match="checkpoint_blocks = False"):
+                loss_of(adapted, make_ids())
+            return
+        loss = loss_of(adapted, make_ids())
+        with mg.no_grad():
+            loss_of(adapted, make_ids(batch=2, tokens=4))                   # whatever runs in between does not matter
+        loss.backward()
+        found.append({n: mg.to_numpy(p.grad) for n, p in adapted.named_trainable_parameters() if p.grad is not None})
+    assert found[0].keys() == found[1].keys() and found[0]
+    for name, grad in found[0].items():
+        np.testing.assert_allclose(found[1][name], grad, rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))], ids=["deepcopy", "pickle"])
+def test_a_copy_is_the_same_and_lives_by_itself(row, copied, backend):
+    adapted, ids = randomize(adapt(make_base(), row.method)).eval(), make_ids()
+    before, other = logits(adapted, ids), copied(adapted)
+    assert np.array_equal(logits(other, ids), before)
+    train(other.train(), 2, row.lr, ids)
+    assert not np.array_equal(logits(other.eval(), ids), before)
+    with other.disabled():
+        assert np.array_equal(logits(other, ids), logits(adapted.base, ids))
+    assert np.array_equal(logits(adapted, ids), before)
 
 
 def test_initial_values_do_not_depend_on_the_backend(row, backend):
