@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from minigrad.nn import Module
 from minigrad.peft.adalora_layer import TRIPLET, SVDLinear, allocate
-from minigrad.peft.method import parameter, whole_number
+from minigrad.peft.method import parameter, positive, whole_number
 from minigrad.peft.registry import register
 from minigrad.peft.targeted import Targeted, check_dropout, check_rank
 
@@ -52,11 +52,13 @@ class AdaLoRA(Targeted):
     paper = "2303.10512"
     formula = "Σ r₀·(in + out + 1)"
     extra_latency = "none once merged; else two thin layers per target"
+    needs = ()
     layer = SVDLinear
 
     def __post_init__(self):
         super().__post_init__()
         whole_number(self.rank, "AdaLoRA: rank")
+        positive(self.alpha, "AdaLoRA: alpha")
         if self.initial_rank is not None:
             whole_number(self.initial_rank, "AdaLoRA: initial_rank", least=self.rank)
         whole_number(self.interval, "AdaLoRA: interval")

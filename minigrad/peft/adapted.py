@@ -84,6 +84,11 @@ class AdaptedModel(Module):
         if not isinstance(method, Method):
             raise TypeError(f"peft.apply needs a method such as LoRA(rank=8); got {method!r}"
                             + (" (a class: call it)" if isinstance(method, type) else ""))
+        if not (isinstance(name, str) and name):
+            raise TypeError(f"an adapter's name is a word, such as 'default'; got {name!r}")
+        if lacking := [n for n in method.needs if not hasattr(self.base, n)]:
+            raise TypeError(f"{type(method).__name__} works on a GPT; got {type(self.base).__name__}, which has no "
+                            f"{', no '.join(lacking)}")
         if name in self._adapters:
             raise ValueError(f"there is an adapter called {name!r} already; delete({name!r}) it first")
         tree = method.attach(clone(self.base), host.rng() if rng is None else rng)
@@ -199,6 +204,8 @@ class AdaptedModel(Module):
                     p.data = before[id(p.data)][1].data                     # what was shared stays shared
             a.tree.to(backend, dtype)
         self.__dict__["base"] = base
+        if self._plain is not None:
+            self.__dict__["_plain"] = clone(base).train(self.training)
         return self
 
     # ---- parameters -------------------------------------------------------------------------------------------------

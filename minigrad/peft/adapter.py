@@ -35,6 +35,7 @@ class Adapter(Method):
     extra_latency = "two small layers, one after the other, twice per block"
 
     def __post_init__(self):
+        super().__post_init__()
         whole_number(self.bottleneck, "Adapter: bottleneck")
         one_of(self.init, ("zero_up", "houlsby"), "Adapter: init")
 

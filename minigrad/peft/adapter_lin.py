@@ -51,6 +51,7 @@ class AdapterL(Method):
     extra_latency = "a norm and two small layers, once per block"
 
     def __post_init__(self):
+        super().__post_init__()
         whole_number(self.bottleneck, "AdapterL: bottleneck")
         one_of(self.init, ("zero_up", "houlsby"), "AdapterL: init")
 

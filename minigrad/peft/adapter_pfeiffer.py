@@ -35,6 +35,7 @@ class AdapterP(Method):
     extra_latency = "two small layers, once per block"
 
     def __post_init__(self):
+        super().__post_init__()
         whole_number(self.bottleneck, "AdapterP: bottleneck")
         one_of(self.init, ("zero_up", "houlsby"), "AdapterP: init")
 

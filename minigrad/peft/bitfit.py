@@ -32,9 +32,11 @@ class BitFit(Method):
     name = "bitfit"
     paper = "2106.10199"
     formula = "L·(7d + d_ff) + d"
+    needs = ()
     mergeable = True
 
     def __post_init__(self):
+        super().__post_init__()
         one_of(self.biases, ("all", "query_and_mlp"), "BitFit: biases")
 
     def attach(self, model: Module, rng) -> Module:

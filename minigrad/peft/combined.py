@@ -39,6 +39,7 @@ class Combined(Method):
     extra_latency = "that of its parts together"
 
     def __post_init__(self):
+        super().__post_init__()
         made = []
         for part in self.parts:
             if isinstance(part, dict):              # as files hold it: {"method": name, hyper-parameter: value, …}
@@ -53,6 +54,7 @@ class Combined(Method):
         object.__setattr__(self, "parts", tuple(made))
         object.__setattr__(self, "starts_at_base", all(part.starts_at_base for part in made))
         object.__setattr__(self, "mergeable", all(part.mergeable for part in made))
+        object.__setattr__(self, "needs", tuple(dict.fromkeys(name for part in made for name in part.needs)))
 
     def attach(self, model: Module, rng) -> Module:
         """Attach all; remember which parameters are whose."""

@@ -9,7 +9,7 @@ from minigrad.backend import host
 from minigrad.nn import Linear, Module, Parameter
 from minigrad.nn import functional as F
 from minigrad.peft.layers import Mergeable
-from minigrad.peft.method import one_of, parameter, whole_number
+from minigrad.peft.method import one_of, parameter, positive, whole_number
 from minigrad.peft.registry import register
 from minigrad.peft.targeted import Targeted, check_dropout
 
@@ -98,6 +98,7 @@ class FacT(Targeted):
     def __post_init__(self):
         super().__post_init__()
         whole_number(self.rank, "FacT: rank")
+        positive(self.scale, "FacT: scale")
         one_of(self.form, ("tt", "tk"), "FacT: form")
         check_dropout(self)
 

@@ -29,6 +29,7 @@ class FullFineTuning(Method):
     name = "full"
     paper = "2106.09685 (baseline)"
     formula = "V·d + C·d + L·(12d² + 13d) + 2d + V·d"
+    needs = ()
     mergeable = True
 
     def attach(self, model: Module, rng) -> Module:

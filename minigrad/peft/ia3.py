@@ -58,18 +58,19 @@ class IA3(Targeted):
     """
 
     targets: tuple[str, ...] | str = ("k_proj", "v_proj", "down_proj")
-    feedforward: tuple[str, ...] = ("down_proj",)
+    feedforward: tuple[str, ...] | str = ("down_proj",)
 
     name = "ia3"
     paper = "2205.05638"
     formula = "L·(2d + d_ff)"
     extra_latency = "none once merged; else one product per feature"
+    needs = ()
     layer = IA3Linear
 
     def __post_init__(self):
         super().__post_init__()
-        feedforward = (self.feedforward,) if isinstance(self.feedforward, str) else tuple(self.feedforward)
-        object.__setattr__(self, "feedforward", feedforward)
+        if isinstance(self.feedforward, str):
+            object.__setattr__(self, "feedforward", (self.feedforward,))
 
     def scales_input(self, path: str) -> bool:
         """Whether the layer at this path is one of `feedforward`."""

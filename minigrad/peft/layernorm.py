@@ -26,6 +26,7 @@ class LayerNormTuning(Method):
     name = "layernorm"
     paper = "2312.11420"
     formula = "(4L + 2)·d"
+    needs = ()
     mergeable = True
 
     def attach(self, model: Module, rng) -> Module:

@@ -54,6 +54,7 @@ class LlamaAdapter(Method):
     extra_latency = "a second attention over K rows per adapted layer"
 
     def __post_init__(self):
+        super().__post_init__()
         whole_number(self.length, "LlamaAdapter: length")
         if self.layers is not None:
             whole_number(self.layers, "LlamaAdapter: layers")

@@ -9,7 +9,7 @@ from minigrad.backend import host
 from minigrad.nn import Linear
 from minigrad.nn import functional as F
 from minigrad.peft.layers import Wrapped
-from minigrad.peft.method import one_of, parameter, whole_number
+from minigrad.peft.method import one_of, parameter, positive, whole_number
 from minigrad.peft.registry import register
 from minigrad.peft.targeted import Targeted, check_dropout, check_rank
 
@@ -70,11 +70,13 @@ class LNLoRA(Targeted):
     mergeable = False
     why_not_mergeable = "its layer norm divides by the spread of each input, which no fixed matrix does"
     extra_latency = "a norm and two thin layers per target"
+    needs = ()
     layer = LNLoRALinear
 
     def __post_init__(self):
         super().__post_init__()
         whole_number(self.rank, "LNLoRA: rank")
+        positive(self.alpha, "LNLoRA: alpha")
         one_of(self.pos, ("pre", "mid"), "LNLoRA: pos")
         if self.pos == "mid" and self.rank == 1:
             raise ValueError("LNLoRA: pos='mid' with rank 1 would normalize a single number, which gives 0 whatever it was; "

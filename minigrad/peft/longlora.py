@@ -80,6 +80,7 @@ class LongLoRA(Method):
     extra_latency = "none once merged; else as LoRA's"
 
     def __post_init__(self):
+        super().__post_init__()
         whole_number(self.group, "LongLoRA: group", least=2)
         whole_number(self.extend, "LongLoRA: extend")
         self.lora()                                         # checks the rest

@@ -13,7 +13,7 @@ from minigrad.peft.fused import SlicedLoRALinear
 from minigrad.peft.lora_embedding import LoRAEmbedding
 from minigrad.peft.lora_init import INITS, RESIDUAL, initial
 from minigrad.peft.lora_layer import LoRALinear
-from minigrad.peft.method import Method, one_of, whole_number
+from minigrad.peft.method import Method, of_kind, one_of, positive, whole_number
 from minigrad.peft.registry import register
 from minigrad.peft.targets import embedding_shapes, find_layers, linear_shapes, match, matches
 
@@ -65,11 +65,13 @@ class LoRA(Method):
     formula = "Σ r·(in + out)"
     mergeable = True
     extra_latency = "none once merged; else two thin layers per target"
+    needs = ()
     low_rank: ClassVar[bool] = True                 # whether ΔW is a product of two factors
     layer_class: ClassVar[type] = LoRALinear
     plain_linears: ClassVar[bool] = False           # a variant that has neither embeddings nor slices
 
     def __post_init__(self):
+        super().__post_init__()
         kind = type(self).__name__
         whole_number(self.rank, f"{kind}: rank")
         one_of(self.scaling, tuple(SCALINGS), f"{kind}: scaling")
@@ -77,17 +79,13 @@ class LoRA(Method):
         one_of(self.bias, ("none", "all", "lora_only"), f"{kind}: bias")
         if not 0.0 <= self.dropout < 1.0:
             raise ValueError(f"{kind}: dropout must lie in 0 … 1 (at 1 nothing would be left); got {self.dropout!r}")
-        for name in ("targets", "layers", "slices"):
-            if isinstance(getattr(self, name), list):
-                object.__setattr__(self, name, tuple(getattr(self, name)))
-        if self.layers is not None and not (isinstance(self.layers, tuple) and all(type(i) is int for i in self.layers)):
-            raise ValueError(f"{kind}: layers must be numbers of blocks, such as (0, 1); got {self.layers!r}")
+        positive(self.alpha, f"{kind}: alpha")
         for name in ("rank_pattern", "alpha_pattern"):
             object.__setattr__(self, name, dict(getattr(self, name)) if getattr(self, name) else None)
         for target, rank in (self.rank_pattern or {}).items():
             whole_number(rank, f"{kind}: the rank of {target!r}")
-        if self.init in RESIDUAL and not (self.alpha > 0 and all(a > 0 for a in (self.alpha_pattern or {}).values())):
-            raise ValueError(f"{kind}: init={self.init!r} needs a positive alpha: s·B₀A₀ is a part of the weight")
+        for target, alpha in (self.alpha_pattern or {}).items():
+            positive(of_kind(alpha, "float", what := f"{kind}: the alpha of {target!r}"), what)
         if self.plain_linears and (self.slices is not None or self.lora_bias):
             raise ValueError(f"{kind} has no {'lora_bias' if self.lora_bias else 'slices'}; LoRA has")
         if self.slices is not None and self.lora_bias:

@@ -20,7 +20,10 @@ what it likes, except write into an array that it did not make or `thaw`.
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import ClassVar
 
 from minigrad.backend import host
@@ -36,7 +39,7 @@ class Method:
     The class-level facts are the method's row in the feature table. name: what the command line calls it ·
     paper: arXiv id · formula: number of trained parameters · starts_at_base: whether the adapted model equals the base
     before the first step (with default settings) · mergeable: whether it folds into the base's weights ·
-    extra_latency: what it costs at inference.
+    extra_latency: what it costs at inference. needs: what of a GPT a model must have for it.
     """
 
     name: ClassVar[str] = ""
@@ -46,6 +49,15 @@ class Method:
     mergeable: ClassVar[bool] = False
     extra_latency: ClassVar[str] = "none"
     why_not_mergeable: ClassVar[str] = ""           # one clause; `merge` puts it into its message
+    needs: ClassVar[tuple[str, ...]] = ("config", "blocks", "token_embedding", "norm")
+
+    def __post_init__(self):
+        """Hold every hyper-parameter to the kind that its field names; a list or array becomes a tuple.
+
+        A subclass with checks of its own calls this first. Raises ValueError.
+        """
+        for f in dataclasses.fields(self):
+            object.__setattr__(self, f.name, of_kind(getattr(self, f.name), f.type, f"{type(self).__name__}: {f.name}"))
 
     # ---- building ---------------------------------------------------------------------------------------------------
 
@@ -141,6 +153,49 @@ def whole_number(value, what: str, least: int = 1) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ValueError(f"{what} must be a whole number of at least {least}; got {value!r}")
     return value
+
+
+def positive(value, what: str):
+    """`value` if it is above 0, for a factor without which nothing is learned; ValueError naming `what` otherwise."""
+    if not value > 0:
+        raise ValueError(f"{what} must be above 0; got {value!r}")
+    return value
+
+
+# What a field's type asks of a value. Ranges are the methods' own affair.
+KINDS = {
+    "int": ("a whole number", lambda v: isinstance(v, int) and not isinstance(v, bool)),
+    "float": ("a finite number", lambda v: isinstance(v, Real) and not isinstance(v, bool) and math.isfinite(v)),
+    "bool": ("True or False", lambda v: isinstance(v, bool)),
+    "str": ("a word", lambda v: isinstance(v, str)),
+    "tuple": ("a tuple", lambda v: isinstance(v, tuple)),
+    "dict": ("a dict", lambda v: isinstance(v, dict)),
+    "None": ("None", lambda v: v is None),
+}
+ANYTHING = ("anything", lambda v: True)
+
+
+def of_kind(value, kind, what: str):
+    """`value` if it is what `kind`, the type of a field, allows; ValueError naming `what` otherwise. Types that are not
+    in KINDS allow everything.
+
+    >>> of_kind(["q_proj"], "tuple[str, ...] | str", "LoRA: targets")
+    ('q_proj',)
+    >>> of_kind(2.5, "int | None", "PrefixTuning: hidden")
+    Traceback (most recent call last):
+    ValueError: PrefixTuning: hidden must be a whole number or None; got 2.5
+    """
+    value, words = value.tolist() if hasattr(value, "tolist") else value, []                # NumPy's numbers and arrays
+    value = tuple(value) if isinstance(value, list) else value
+    kind = kind if isinstance(kind, str) else inspect.formatannotation(kind)
+    for choice in kind.split(" | "):
+        outer, _, inner = choice.removesuffix(", ...]").partition("[")
+        word, fits = KINDS.get(outer, ANYTHING)
+        of_what, each = KINDS.get(inner, ANYTHING)
+        if fits(value) and (not inner or all(map(each, value))):
+            return value
+        words.append(f"{word} (each entry {of_what})" if inner else word)
+    raise ValueError(f"{what} must be {' or '.join(words)}; got {value!r}")
 
 
 def one_of(value, choices, what: str):

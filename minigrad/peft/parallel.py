@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from minigrad.backend import host
 from minigrad.nn import Module
-from minigrad.peft.method import Method, one_of, parameter, whole_number
+from minigrad.peft.method import Method, one_of, parameter, positive, whole_number
 from minigrad.peft.registry import register
 from minigrad.peft.targets import place
 from minigrad.peft.unified import DESIGNS, ModifiedByBottleneck, bottleneck
@@ -34,6 +34,7 @@ class ParallelAdapter(Method):
     extra_latency = "two small layers beside one sub-layer per block"
 
     def __post_init__(self):
+        super().__post_init__()
         whole_number(self.bottleneck, f"{type(self).__name__}: bottleneck")
         one_of(self.where, ("mlp", "attn"), f"{type(self).__name__}: where")
 
@@ -74,6 +75,10 @@ class ScaledParallelAdapter(ParallelAdapter):
     learned: bool = False
 
     name = "scaled_parallel"
+
+    def __post_init__(self):
+        super().__post_init__()
+        positive(self.scale, "ScaledParallelAdapter: scale")
 
     def initial_scale(self, model: Module):
         """A number, or a trained one."""

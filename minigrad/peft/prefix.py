@@ -85,6 +85,7 @@ class PrefixTuning(Method):
     extra_latency = "P more keys and values per layer"
 
     def __post_init__(self):
+        super().__post_init__()
         whole_number(self.length, "PrefixTuning: length")
         if self.hidden is not None:
             whole_number(self.hidden, "PrefixTuning: hidden")

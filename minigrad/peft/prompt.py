@@ -66,9 +66,9 @@ class PromptTuning(Method):
     extra_latency = "P more tokens"
 
     def __post_init__(self):
+        super().__post_init__()
         whole_number(self.length, "PromptTuning: length")
         one_of(self.init, ("vocab", "random", "text"), "PromptTuning: init")
-        object.__setattr__(self, "text", tuple(int(i) for i in self.text))
         if bool(self.text) != (self.init == "text"):
             raise ValueError(f"PromptTuning: init='text' and text=(token ids) belong together; got init={self.init!r} and "
                              f"text={self.text!r}")

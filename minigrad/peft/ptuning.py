@@ -72,7 +72,7 @@ class PTuning(Method):
     extra_latency = "as many more tokens as the template has"
 
     def __post_init__(self):
-        object.__setattr__(self, "template", tuple(self.template))
+        super().__post_init__()
         for entry in self.template:
             if entry not in ("p", "x") and (isinstance(entry, bool) or not isinstance(entry, int) or entry < 0):
                 raise ValueError(f"PTuning: a template holds 'p' (trained), 'x' (one real token) and token ids; got "

@@ -21,10 +21,6 @@ class Targeted(Method):
     layer: ClassVar[type[Wrapped]]
     mergeable = True
 
-    def __post_init__(self):
-        if isinstance(self.targets, list):
-            object.__setattr__(self, "targets", tuple(self.targets))
-
     def size(self, path: str, out_features: int, in_features: int) -> int:
         """How many parameters the layer around this target trains by itself; ValueError where it does not suit."""
         raise NotImplementedError(f"{type(self).__name__} must define size(self, path, out_features, in_features)")

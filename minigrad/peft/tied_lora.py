@@ -8,7 +8,7 @@ from minigrad.backend import host
 from minigrad.nn import Linear, Module, Parameter
 from minigrad.nn import functional as F
 from minigrad.peft.layers import Mergeable
-from minigrad.peft.method import fixed, one_of, parameter, whole_number
+from minigrad.peft.method import fixed, one_of, parameter, positive, whole_number
 from minigrad.peft.registry import register
 from minigrad.peft.targeted import Targeted, check_dropout
 from minigrad.peft.vera import kaiming, scaled_product, scaled_projection
@@ -82,6 +82,7 @@ class TiedLoRA(Targeted):
     def __post_init__(self):
         super().__post_init__()
         whole_number(self.rank, "TiedLoRA: rank")
+        positive(self.alpha, "TiedLoRA: alpha")
         whole_number(self.seed, "TiedLoRA: seed", least=0)
         for part in self.train or ("",):
             one_of(part, PARTS, "TiedLoRA: train")

@@ -37,6 +37,7 @@ class TopK(Method):
     mergeable = True
 
     def __post_init__(self):
+        super().__post_init__()
         whole_number(self.k, "TopK: k", least=0)
 
     def attach(self, model: Module, rng) -> Module:

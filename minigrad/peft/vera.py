@@ -9,7 +9,7 @@ from minigrad.backend import host
 from minigrad.nn import Linear, Module, Parameter
 from minigrad.nn import functional as F
 from minigrad.peft.layers import Mergeable
-from minigrad.peft.method import PEFT_PREFIX, fill, fixed, parameter, whole_number
+from minigrad.peft.method import PEFT_PREFIX, fill, fixed, parameter, positive, whole_number
 from minigrad.peft.registry import register
 from minigrad.peft.targeted import Targeted, check_dropout
 
@@ -88,6 +88,7 @@ class VeRA(Targeted):
     def __post_init__(self):
         super().__post_init__()
         whole_number(self.rank, "VeRA: rank")
+        positive(self.d_initial, "VeRA: d_initial")
         whole_number(self.seed, "VeRA: seed", least=0)
         check_dropout(self)
 

@@ -146,9 +146,9 @@ def test_what_does_not_fit_the_model(options, words, backend):
 
 @pytest.mark.parametrize(("options", "words"), [
     (dict(rank_pattern={"q_proj": 0}), "the rank of 'q_proj' must be a whole number"),
-    (dict(layers=3), "layers must be numbers of blocks, such as \\(0, 1\\); got 3"), (dict(layers=("0",)), "got \\('0',\\)"),
-    (dict(init="pissa", alpha=0), "needs a positive alpha"),
-    (dict(init="olora", alpha_pattern={"q_proj": -1}), "needs a positive alpha"),
+    (dict(layers=3), "layers must be a tuple \\(each entry a whole number\\) or None; got 3"),
+    (dict(layers=("0",)), "got \\('0',\\)"), (dict(alpha=0), "alpha must be above 0; got 0"),
+    (dict(init="olora", alpha_pattern={"q_proj": -1}), "the alpha of 'q_proj' must be above 0; got -1"),
     (dict(slices=(False, False)), "at least one True"),
     (dict(slices=(True, False), init="pissa"), "split a whole weight"),
     (dict(slices=(True, False), lora_bias=True), "do not go together"),

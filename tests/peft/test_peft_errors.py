@@ -1,4 +1,8 @@
 """Every wrong use gets a message that says what was given and what is needed."""
+import dataclasses
+import math
+import re
+
 import numpy as np
 import pytest
 
@@ -29,6 +33,35 @@ from tests.peft.rows import adapt, make_base, make_ids
 def test_bad_hyper_parameters(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+WRONG = {"int": (2.5, True, "4", None), "float": (math.nan, math.inf, True, "4", None), "bool": (1, "yes", None),
+         "str": (3, None), "tuple": (3, True, None), "dict": (3, "4")}
+
+
+@pytest.mark.parametrize(("name", "field", "value"), [
+    (name, field, value) for name, cls in peft.methods().items() for field in dataclasses.fields(cls)
+    for kind, values in WRONG.items() if kind in field.type.split(" | ")[0] for value in values
+    if not (value is None and "None" in field.type) and not (isinstance(value, str) and "str" in field.type)],
+    ids=lambda v: v.name if isinstance(v, dataclasses.Field) else repr(v))
+def test_no_hyper_parameter_takes_a_value_of_another_kind(name, field, value):
+    needed = {f.name: 2 for f in dataclasses.fields(peft.methods()[name]) if f.default is dataclasses.MISSING}
+    with pytest.raises(ValueError, match=f"{field.name} must be .*; got {re.escape(repr(value))}"):
+        peft.create(name, **{**needed, field.name: value})
+
+
+@pytest.mark.parametrize(("cls", "field"), [
+    (cls, name) for cls in peft.methods().values() for name in ("alpha", "scale", "d_initial")
+    if name in cls.__dataclass_fields__])
+def test_a_factor_of_0_would_learn_nothing(cls, field):
+    with pytest.raises(ValueError, match=f"{field} must be above 0; got 0"):
+        cls(**{field: 0})
+
+
+def test_numbers_and_arrays_of_numpy_are_taken_as_pythons():
+    assert LoRA(rank=np.int64(4), alpha=np.float32(2), layers=np.arange(2)) == LoRA(rank=4, alpha=2.0, layers=(0, 1))
+    assert type(LoRA(rank=np.int64(4)).rank) is int
+    assert PromptTuning(2, "text", np.array([3, 1])).text == (3, 1)
 
 
 @pytest.mark.parametrize(("method", "words"), [
@@ -76,6 +109,38 @@ def test_adapting_twice_or_something_else(backend):
         adapted.delete("default")
     with pytest.raises(TypeError, match="works on a GPT"):
         PromptTuning().attach(mg.nn.Linear(2, 2), np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(("name", "cls"), peft.methods().items(), ids=str)
+def test_a_model_that_is_no_gpt_is_adapted_or_refused(name, cls, backend):
+    net = mg.nn.Sequential(mg.nn.Linear(6, 9), mg.nn.Linear(9, 5))
+    needed = {f.name: 2 for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING}
+    method = cls(**needed, **({"targets": "all-linear"} if "targets" in cls.__dataclass_fields__ else {}))
+    method = dataclasses.replace(method, feedforward=()) if name == "ia3" else method
+    method = dataclasses.replace(method, rank=2) if "rank" in cls.__dataclass_fields__ else method
+    if cls.needs or name == "combined":
+        with pytest.raises(TypeError, match="works on a GPT; got Sequential, which has no "):
+            adapt(net, method)
+    elif name == "layernorm":
+        with pytest.raises(ValueError, match="trains no parameter of this Sequential"):
+            adapt(net, method)
+    else:
+        adapted = adapt(net, method)
+        adapted(mg.ones(4, 6)).sum().backward()
+        assert any(p.grad is not None for p in adapted.trainable_parameters())
+
+
+@pytest.mark.parametrize("method", [peft.InfixTuning(2, separator=11), peft.PreEmbed(1, 1, separator=99),
+                                    peft.PreLayer(1, 1, separator=11)], ids=str)
+def test_a_separator_must_be_a_token(method, backend):
+    with pytest.raises(ValueError, match="separator=.* is no token of this model; its vocabulary is 0 … 10"):
+        adapt(make_base(), method)
+
+
+def test_an_adapters_name_is_a_word(backend):
+    for name in ("", 3, None):
+        with pytest.raises(TypeError, match="name is a word, such as 'default'; got"):
+            adapt(make_base(), LoRA(rank=2), name=name)
 
 
 class Nothing(Method):
