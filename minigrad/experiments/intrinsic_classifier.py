@@ -24,7 +24,7 @@ STEPS, PRETRAINING = 150, 300
 def encode(words) -> np.ndarray:
     """Words as one-hot letters (N, 12·27), float32; short ones padded in the middle.
 
-    >>> encode(["cat"]).sum()
+    >>> float(encode(["cat"]).sum())
     12.0
     """
     x = np.zeros((len(words), 2 * ENDS, LETTERS), dtype=np.float32)
