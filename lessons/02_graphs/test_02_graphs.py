@@ -4,7 +4,7 @@ import sys
 import numpy as np
 
 from lessons import engine
-from lessons.kit import calls, cases, check, exercise, rng, same, unchanged
+from lessons.kit import calls, cases, check, exercise, rng, same, same_each, unchanged
 from minigrad import optim
 
 # name: parents. The last one is the root; the dictionaries' own order is not always a topological one.
@@ -82,11 +82,13 @@ def check_order(order, root, under, what):
             ["acpbqrsy", "abcpqsry", "abcpqry", "abcqrspy", "abpqrscy"]])
 def test_is_topological(ex, graph, good, bad):
     nodes = build(ex, GRAPHS[graph])
+    rows = []
     for names, want in [*((good[:n], True) for n in range(len(good), -1, -1)), *((b, False) for b in bad)]:
         given = [nodes[n] for n in names]
         with unchanged(given):
             got = ex.is_topological(given)
-        same(got, want, f"is_topological of {', '.join(names) or 'no node'}, where {told(graph)}")
+        rows.append((got, want, f"is_topological of {', '.join(names) or 'no node'}, where {told(graph)}"))
+    same_each(rows)
 
 
 @exercise("02.1")

@@ -3,7 +3,7 @@ import numpy as np
 
 import minigrad as mg
 from lessons import engine
-from lessons.kit import calls, cases, check, exercise, rng, same, unchanged
+from lessons.kit import calls, cases, check, exercise, rng, same, same_each, unchanged
 
 SHAPES = [(3, 4), (5,), (1, 2)]
 
@@ -62,6 +62,17 @@ def test_adam(ex, shape, lr, beta1, beta2):
         same(m, (1 - beta1) * first, f"adam: m after step {t}")
         same(v, (1 - beta2) * second, f"adam: v after step {t}")
         same(p, want, f"adam: p after step {t}")
+
+
+@exercise("05.3")
+def test_adam_in_the_middle(ex):
+    """Step 3 from any m and v: what comes back are the plain means."""
+    p, g, m, v = arrays((3, 4), 4, 6)
+    v = v * v
+    values = several(ex.adam(p, g, m, v, 3, 0.1), 3, "adam: return the three arrays (p, m, v)")
+    for name, got, want in zip("mvp", (*values[1:], values[0]), (0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g,
+                               p - 0.1 * (0.9 * m + 0.1 * g) / 0.271 / np.sqrt((0.999 * v + 0.001 * g * g) / 0.002997001)), strict=True):
+        same(got, want, f"adam: {name} after step 3")
 
 
 @exercise("05.3")
@@ -124,11 +135,12 @@ def test_clip_tiny_and_none(ex):
 @cases(total=[8, 10, 100, 5], warmup=[2, 1, 30, 0], peak=[1.0, 3e-3, 0.5, 2.0])
 def test_schedule(ex, total, warmup, peak):
     """Up along a line; then sin² of the angle that is left, another way to write half a cosine."""
+    rows = []
     for step in (0, 1, max(0, warmup - 1), warmup, warmup + 1, (warmup + total) // 2, total - 1, total, total + 1, total + 7):
         want = peak * (step + 1) / warmup if step < warmup else \
             peak * np.sin(np.pi / 2 * max(0, total - step) / (total - warmup)) ** 2
-        same(ex.schedule(step, total, warmup, peak), want, f"schedule: step {step} of {total}, warmup {warmup}, peak {peak:g}",
-             atol=1e-9)
+        rows.append((ex.schedule(step, total, warmup, peak), want, f"schedule: step {step} of {total}, warmup {warmup}, peak {peak:g}"))
+    same_each(rows, atol=1e-9)
 
 
 @exercise("05.3", "05.4", "05.5", "05.6", plug_in=True)

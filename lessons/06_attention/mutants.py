@@ -57,6 +57,14 @@ def weights(q, k, mask):
 def weights(q, k, mask):
     return softmax(np.where(mask, -1e30, q @ np.swapaxes(k, -1, -2) / np.sqrt(q.shape[-1])), axis=-1) * ~mask
 '''),
+    Mutant("06.2", "measures from hidden scores", "You take the maximum over hidden scores too, or over other queries. If it is "
+           "far above a row's visible scores, all of that row becomes 0/0. Hide first, then take each row's own maximum.", '''
+def weights(q, k, mask):
+    s = q @ np.swapaxes(k, -1, -2) / np.sqrt(q.shape[-1])
+    e = np.exp(s - s.max(axis=-1, keepdims=True)) * mask
+    total = e.sum(axis=-1, keepdims=True)
+    return e / np.where(mask.any(axis=-1, keepdims=True), total, 1)
+'''),
     Mutant("06.3", "reshapes without moving axes", "reshape alone gives the right shape and the wrong numbers: it cuts the text into H pieces instead of each token's "
            "vector. Split the last axis, then swap heads and tokens.", '''
 def split_heads(x, H):
@@ -174,6 +182,13 @@ def step(q, k, v, K, V):
     Mutant("06.6", "looks at itself alone", "Only the new token's own value comes out: the cache is not used.", '''
 def step(q, k, v, K, V):
     return v.copy(), np.concatenate([K, k]), np.concatenate([V, v])
+'''),
+    Mutant("06.6", "overflows", "e³⁶⁰⁰ is larger than any floating-point number, and ∞/∞ is not a number. Take the largest score "
+           "away first; softmax above does.", '''
+def step(q, k, v, K, V):
+    K, V = np.concatenate([K, k]), np.concatenate([V, v])
+    e = np.exp(q @ K.T / np.sqrt(q.shape[-1]))
+    return e / e.sum() @ V, K, V
 '''),
 ]
 

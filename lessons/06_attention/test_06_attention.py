@@ -71,6 +71,15 @@ def test_weights_at_the_edges(ex):
     same(np.asarray(big)[0].sum(), 1.0, "weights: the sum of a row with large scores")
 
 
+@exercise("06.2")
+def test_weights_of_rows_far_apart(ex):
+    """Each query's scores are held against the largest one that it may see, be the others where they may."""
+    q, k = np.array([[60.0], [-60.0], [60.0]]), np.array([[80.0], [90.0], [110.0]])
+    mask = np.array([[True, True, True], [True, True, False], [True, True, False]])
+    want = [[0, 0, 1], [1, 0, 0], [0, 1, 0]]
+    same(ex.weights(q, k, mask), np.array(want, dtype=float), "weights of scores from −6600 to 6600, the largest one hidden in row 2")
+
+
 @exercise("06.3")
 @cases(B=[2, 1, 3], T=[3, 5, 1], H=[2, 3, 4], d=[3, 2, 1])
 def test_split_heads(ex, B, T, H, d):
@@ -120,6 +129,13 @@ def test_step(ex, T, d):
         same(y, whole[t:t + 1], f"step: the output of token {t}")
         same(K, k[:t + 1], f"step: the cached keys after token {t}")
         same(V, v[:t + 1], f"step: the cached values after token {t}")
+
+
+@exercise("06.6")
+def test_step_with_large_scores(ex):
+    k, v = np.array([[30.0], [40.0], [20.0]]), np.array([[1.0], [2.0], [3.0]])
+    y = ex.step(np.array([[90.0]]), k[2:], v[2:], k[:2], v[:2])[0]
+    same(y, np.array([[2.0]]), "step with scores of 2700, 3600 and 1800: the output")
 
 
 @exercise("06.1", "06.2", "06.3", "06.4", "06.5", plug_in=True)

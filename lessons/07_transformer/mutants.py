@@ -32,6 +32,13 @@ def layer_norm(x, w, b, eps):
     centered = x - x.mean(axis=-1, keepdims=True)
     return centered / np.sqrt((centered ** 2).mean(axis=-1, keepdims=True) + eps)
 '''),
+    Mutant("07.1", "subtracts two large numbers", "mean(x²) − mean(x)² is the variance on paper. Where the mean is large, both "
+           "are nearly equal and their difference is rounding. Take the mean off first, then square.", '''
+def layer_norm(x, w, b, eps):
+    mean = x.mean(axis=1, keepdims=True)
+    variance = (x * x).mean(axis=1, keepdims=True) - mean * mean
+    return (x - mean) / np.sqrt(variance + eps) * w + b
+'''),
     Mutant("07.2", "treats mean and variance as constants", "You divide by the root alone. But mean and variance depend on x too, and their part has to go off.", '''
 def layer_norm_vjp(gy, x, w, eps):
     centered = x - x.mean(axis=-1, keepdims=True)
@@ -101,6 +108,12 @@ def gelu(x):
     Mutant("07.3", "is the quick form", "You wrote x·σ(1.702x), a rougher approximation. Weights trained with one form should not run with the other.", '''
 def gelu(x):
     return x / (1 + np.exp(-1.702 * x))
+'''),
+    Mutant("07.3", "overflows", "You wrote tanh with exponentials. From about x = 22 on they are infinite, and ∞/∞ is not a "
+           "number. np.tanh does without them.", '''
+def gelu(x):
+    e = np.exp(2 * np.sqrt(2 / np.pi) * (x + 0.044715 * x ** 3))
+    return 0.5 * x * (1 + (e - 1) / (e + 1))
 '''),
     Mutant("07.4", "normalizes after adding", "You put the norm behind the sum. That is the post-norm block of the first transformer; here the stream itself is never normalized.", '''
 def block(x, norm1, attention, norm2, mlp):
@@ -193,6 +206,13 @@ def next_token_loss(logits, ids, first):
     p = e / e.sum(axis=1, keepdims=True)
     return -p[np.arange(len(logits)), ids[1:]][first - 1:].mean()
 '''),
+    Mutant("07.6", "adds a little before the logarithm", "The logarithm of p + 1e-9 ends at −20.7, however wrong the model is, "
+           "and has no slope there. Use ln Σ eˣ − x[t], which needs no such number.", '''
+def next_token_loss(logits, ids, first):
+    e = np.exp(logits - logits.max(axis=1, keepdims=True))
+    p = e / e.sum(axis=1, keepdims=True)
+    return -np.log(p[np.arange(len(ids) - 1), ids[1:]] + 1e-9)[first - 1:].mean()
+'''),
     Mutant("07.7", "reads the first row", "You take the first row of the logits, which says what follows the prompt's first token. The last row is wanted.", '''
 def greedy(logits_of, prompt, stop, longest):
     ids = list(prompt)
@@ -248,5 +268,15 @@ def greedy(logits_of, prompt, stop, longest):
             break
         prompt.append(best)
     return prompt[start:]
+'''),
+    Mutant("07.7", "asks once too often", "After the last token that is wanted you ask the model once more and throw the answer "
+           "away. Behind a full context that call would fail.", '''
+def greedy(logits_of, prompt, stop, longest):
+    ids = list(prompt)
+    best = int(np.argmax(logits_of(ids)[-1]))
+    while best != stop and len(ids) < len(prompt) + longest:
+        ids.append(best)
+        best = int(np.argmax(logits_of(ids)[-1]))
+    return ids[len(prompt):]
 '''),
 ]

@@ -39,6 +39,13 @@ def test_layer_norm(ex, T, D, eps):
     same(got, normalized(x, w, b, eps), f"layer_norm, T = {T}, D = {D}, eps = {eps:g}")
 
 
+@exercise("07.1")
+def test_layer_norm_of_large_numbers(ex):
+    x, w, b = arrays(4, 3)
+    same(ex.layer_norm(x + 2.0 ** 27, w, b, 1e-5), normalized(x, w, b, 1e-5), "layer_norm of the same numbers, all 134,217,728 higher: nothing "
+         "changes but their mean")
+
+
 @exercise("07.2")
 @cases(**SIZES)
 def test_layer_norm_vjp(ex, T, D, eps):
@@ -61,7 +68,7 @@ def test_gelu(ex, shape):
 
 
 @exercise("07.3")
-@cases(x=[0.0, 1.0, -1.0, 6.0], want=[0.0, 0.841192, -0.158808, 6.0])
+@cases(x=[0.0, 1.0, -1.0, 6.0, 1000.0, -1000.0], want=[0.0, 0.841192, -0.158808, 6.0, 1000.0, 0.0])
 def test_gelu_of_some_numbers(ex, x, want):
     same(ex.gelu(np.array([x])), np.array([want]), f"gelu of {x:g}")
 
@@ -74,8 +81,11 @@ def test_block(ex, seed):
     parts = [lambda x: np.tanh(x @ M[0]) + 1, lambda x: np.sin(x @ M[1]), lambda x: np.cos(x @ M[2]), lambda x: (x @ M[3]) ** 2]
     x = rng(seed + 10).normal(size=(3, 5))
     middle = x + parts[1](parts[0](x))
+    counted = [calls(part) for part in parts]
     with unchanged(x):
-        same(ex.block(x, *parts), middle + parts[3](parts[2](middle)), "block")
+        same(ex.block(x, *counted), middle + parts[3](parts[2](middle)), "block")
+    check([part.count for part in counted] == [1] * 4, f"block: each part runs once, in this order; yours ran {[part.count for part in counted]} "
+          "times. Keep a result that is needed twice")
 
 
 @exercise("07.5")
@@ -104,12 +114,14 @@ def test_next_token_loss(ex, T, V, first):
 def test_next_token_loss_of_large_logits(ex):
     logits = np.array([[5000.0, -5000, 0], [0, 900, 899], [-700, 0, 700]])
     same(ex.next_token_loss(logits, np.array([1, 0, 2, 2]), 1), (0 + math.log(1 + math.e) + 0) / 3, "next_token_loss of logits of up to 5000")
+    same(ex.next_token_loss(logits, np.array([1, 1, 2, 0]), 1), (10000 + math.log(1 + math.e) + 1400) / 3, "next_token_loss, sure and wrong")
     same(ex.next_token_loss(np.zeros((3, 80)), np.array([1, 0, 2, 2]), 2), math.log(80), "next_token_loss where all 80 symbols are as likely")
 
 
 def wanderer(V, seed):
     """A stand-in for a model: logits that depend on every token so far, and on where one looks."""
     def logits_of(ids):
+        check(isinstance(ids, list), f"greedy: logits_of takes a list of ids; you gave it {type(ids).__name__}")
         return np.array([rng(seed + sum((i + 2) * (n + 1) for i, n in enumerate(ids[:t + 1]))).normal(size=V) for t in range(len(ids))])
     return logits_of
 
@@ -132,7 +144,9 @@ def test_greedy(ex, V, seed, longest):
     check(prompt == [1, 3, 2], "greedy: your function changed the prompt that it was given")
     new = as_array(got, "greedy")
     same(new if new.size else new.astype(int), np.array(want, dtype=int), f"greedy with a vocabulary of {V}, at most {longest} new tokens")
-    check(logits_of.count <= len(want) + 1, f"greedy: {logits_of.count} calls of the model for {len(want)} new tokens")
+    needed = min(longest, len(want) + 1)
+    check(logits_of.count == needed, f"greedy: {logits_of.count} calls of the model for {len(want)} new tokens of at most {longest}; "
+          f"{needed} are needed")
 
 
 @exercise("07.7")
@@ -142,6 +156,7 @@ def test_greedy_stops(ex):
         return np.eye(8)[[i + 1 if i < 6 else 0 for i in ids]]
     same(ex.greedy(logits_of, [3], 0, 10), np.array([4, 5, 6]), "greedy on a model that writes 4, 5, 6 and stops")
     same(ex.greedy(logits_of, [3], 0, 2), np.array([4, 5]), "greedy with at most 2 new tokens")
+    same(ex.greedy(logits_of, [0, 3], 0, 10), np.array([4, 5, 6]), "greedy where the stop token stands in the prompt, which ends nothing")
 
 
 @exercise("07.1", "07.2", "07.3", "07.4", "07.5", "07.6", "07.7", plug_in=True)

@@ -95,6 +95,16 @@ def decode(sign, exponent, mantissa, e, m):
         return mantissa * 2.0 ** (1 - bias - m)
     return (1 + mantissa / 2 ** m) * 2.0 ** (exponent - bias)
 '''),
+    Mutant("08.2", "gives zero no sign", "There are two zeros. With the sign bit set it is −0.0, which counts as equal to 0.0 "
+           "but divides to −∞.", '''
+def decode(sign, exponent, mantissa, e, m):
+    s, bias = (-1.0 if sign else 1.0), 2 ** (e - 1) - 1
+    if exponent == 2 ** e - 1:
+        return s * np.inf if mantissa == 0 else np.nan
+    if exponent == 0:
+        return s * mantissa / 2 ** m * 2.0 ** (1 - bias) if mantissa else 0.0
+    return s * (1 + mantissa / 2 ** m) * 2.0 ** (exponent - bias)
+'''),
     Mutant("08.3", "makes it proportional to x", "You returned |x|·2^-m. The step is constant between two powers of two, and jumps to double at "
            "each of them.", '''
 def spacing(x, e, m):
@@ -171,8 +181,8 @@ def bf16_by_carry(x):
     y = (x.view(np.uint32) & 0xffff0000).view(np.float32)
     return np.where(np.isnan(x), x, y)
 '''),
-    Mutant("08.5", "rounds the middle up", "Adding 0x8000 sends every middle up. Add 0x7fff plus the last kept bit: then a middle is carried only "
-           "from an odd neighbor.", '''
+    Mutant("08.5", "rounds the middle up", "With you every middle goes up: that comes of adding 0x8000, or 0x7fff and bit 15, the "
+           "first that is dropped. The tie is decided by bit 16, the last that is kept: add 0x7fff plus that.", '''
 def bf16_by_carry(x):
     y = ((x.view(np.uint32) + 0x8000) & 0xffff0000).view(np.float32)
     return np.where(np.isnan(x), x, y)
@@ -187,8 +197,8 @@ def bf16_by_carry(x):
     u = x.view(np.uint32)
     return np.where(np.isnan(x), x, (u + 0x7fff + ((u >> 16) & 1)).view(np.float32))
 '''),
-    Mutant("08.5", "looks at the first dropped bit", "You added bit 15, the first that is dropped. The tie is decided by bit 16, the last that is "
-           "kept.", '''
+    Mutant("08.5", "looks at the first dropped bit", "With you every middle goes up: that comes of adding 0x8000, or 0x7fff and bit 15, the "
+           "first that is dropped. The tie is decided by bit 16, the last that is kept: add 0x7fff plus that.", '''
 def bf16_by_carry(x):
     u = x.view(np.uint32)
     return np.where(np.isnan(x), x, ((u + 0x7fff + ((u >> 15) & 1)) & 0xffff0000).view(np.float32))

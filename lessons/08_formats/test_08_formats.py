@@ -3,7 +3,7 @@ import numpy as np
 
 import minigrad as mg
 from lessons import engine
-from lessons.kit import calls, cases, check, exercise, fail, rng, same, unchanged
+from lessons.kit import as_array, calls, cases, check, exercise, fail, rng, same, same_each, unchanged
 
 FORMATS = {"fp16": (5, 10), "bf16": (8, 7), "fp8_e5m2": (5, 2)}
 LIMITS = {"fp16": (-14, 65504.0), "bf16": (-126, float.fromhex("0x1.fep127")), "fp8_e5m2": (-14, 57344.0)}
@@ -31,22 +31,39 @@ def patterns(name, seed):
 @cases(name=["fp16", "bf16", "fp8_e5m2"])
 def test_fields(ex, name):
     e, m = FORMATS[name]
+    rows = []
     for bits in patterns(name, 1):
         text = f"{bits:0{1 + e + m}b}"
         got = ex.fields(bits, e, m)
         check(isinstance(got, tuple | list) and len(got) == 3, "fields: return (sign, exponent, mantissa)")
         for what, part, want in zip(("sign", "exponent", "mantissa"), got, (text[0], text[1:1 + e], text[1 + e:]), strict=True):
-            same(part, int(want, 2), f"fields of {name} {text[0]} {text[1:1 + e]} {text[1 + e:]}: {what}")
+            rows.append((part, int(want, 2), f"fields of {name} {text[0]} {text[1:1 + e]} {text[1 + e:]}: {what}"))
+    same_each(rows)
+
+
+@exercise("08.1")
+def test_fields_of_64_bits(ex):
+    got = ex.fields(0xBFD5_5555_5555_5555, 11, 52)
+    check([int(part) for part in got] == [1, 1021, 0x5_5555_5555_5555], f"fields of float64 −1/3: expected (1, 1021, 1501199875790165), yours is "
+          f"{got}; a division rounds, shifting or // does not")
 
 
 @exercise("08.2")
 @cases(name=["fp16", "bf16", "fp8_e5m2"])
 def test_decode(ex, name):
     e, m = FORMATS[name]
+    rows = []
     for bits in patterns(name, 2):
         parts = bits >> (e + m), (bits >> m) % 2 ** e, bits % 2 ** m
-        same(ex.decode(*parts, e, m), values(name, bits), f"decode of {name} {parts[0]} {parts[1]:0{e}b} {parts[2]:0{m}b}",
-             rtol=1e-12, atol=0)
+        rows.append((ex.decode(*parts, e, m), values(name, bits), f"decode of {name} {parts[0]} {parts[1]:0{e}b} {parts[2]:0{m}b}"))
+    same_each(rows, rtol=1e-12, atol=0)
+
+
+@exercise("08.2")
+def test_decode_keeps_the_sign_of_zero(ex):
+    same(ex.decode(1, 0, 1, 5, 10), -2.0 ** -24, "decode of fp16 1 00000 0000000001", rtol=1e-12, atol=0)
+    got = as_array(ex.decode(1, 0, 0, 5, 10), "decode")
+    check(got == 0 and np.signbit(got), f"decode of fp16 1 00000 0000000000: expected −0.0, yours is {got}; zero has a sign too")
 
 
 @exercise("08.3")
@@ -110,6 +127,7 @@ def test_bf16(ex):
     with unchanged(x):
         got = ex.bf16_by_carry(x)
     same(got, want, "bf16_by_carry of random float32", rtol=0, atol=0, dtype=True)
+    same(np.signbit(got), np.signbit(x), "bf16_by_carry: whether the sign bit is set, that of −0 too")
 
 
 @exercise("08.5")
@@ -121,7 +139,9 @@ def test_bf16_keeps_nan(ex):
 @exercise("08.6")
 @cases(n=[4096, 300, 5], value=[1.0, 0.3, 1 / 3])
 def test_running_sum(ex, n, value):
-    got = ex.running_sum([value] * n, lambda x: float(np.float16(x)))
+    given = [value] * n
+    with unchanged(given):
+        got = ex.running_sum(given, lambda x: float(np.float16(x)))
     total = np.float16(0)
     for _ in range(n):
         total = np.float16(np.float64(total) + value)

@@ -28,6 +28,12 @@ def top_k(names, n_layers, k):
     top = tuple(f"blocks.{i}." for i in range(n_layers - k, n_layers))
     return [name for name in names if name.startswith(top) or "norm" in name or "head" in name]
 '''),
+    Mutant("11.1", "appends the head", "The names are right, but not in the order of `names`: go through `names` once and keep "
+           "or skip each.", '''
+def top_k(names, n_layers, k):
+    blocks = tuple(f"blocks.{i}." for i in range(n_layers - k, n_layers))
+    return [n for n in names if n.startswith(blocks)] + [n for n in names if n.startswith(("norm.", "head."))]
+'''),
     Mutant("11.2", "searches anywhere", "You search for 'bias' anywhere in the name; 'position_bias.weight' is a weight.", '''
 def bitfit(names):
     chosen = [name for name in names if "bias" in name]
@@ -177,6 +183,17 @@ def adapt(base, chosen):
         for other, array in base.items():
             if array is base[name] and other not in chosen:
                 raise ValueError(f"{name} is tied to another")
+    copies = {id(base[name]): base[name].copy() for name in chosen}
+    return {name: copies.get(id(array), array) for name, array in base.items()}
+'''),
+    Mutant("11.5", "compares values", "Equal values are no tie: all norms of a fresh model are ones. Tied means the very same "
+           "array; ask with `is`.", '''
+import numpy as np
+def adapt(base, chosen):
+    for name in chosen:
+        for other, array in base.items():
+            if other not in chosen and np.array_equal(array, base[name]):
+                raise ValueError(f"{name} is tied to {other}")
     copies = {id(base[name]): base[name].copy() for name in chosen}
     return {name: copies.get(id(array), array) for name, array in base.items()}
 '''),

@@ -8,9 +8,9 @@ from minigrad.autograd import Function
 
 
 def names_of(n_layers, bias=True):
-    """The names of a transformer's parameters, and two that only look like biases or norms."""
-    parts = ["norm1", "attn.q_proj", "attn.k_proj", "attn.v_proj", "attn.o_proj", "norm2", "mlp.up_proj", "mlp.down_proj"]
-    names = ["token_embedding.weight", "position_bias.weight", "norm_in.weight"]
+    """The names of a transformer's parameters, and some that only look like biases, norms or heads."""
+    parts = ["norm", "norm1", "attn.q_proj", "attn.k_proj", "attn.v_proj", "attn.o_proj", "norm2", "mlp.up_proj", "mlp.down_proj"]
+    names = ["token_embedding.weight", "position_bias.weight", "norm_in.weight", "head_in.weight"]
     for i in range(n_layers):
         for part in parts:
             names += [f"blocks.{i}.{part}.weight"] + [f"blocks.{i}.{part}.bias"] * bias
@@ -18,7 +18,7 @@ def names_of(n_layers, bias=True):
 
 
 def same_names(got, want, what):
-    check(isinstance(got, tuple | list) and all(isinstance(n, str) for n in got), f"{what}: return a list of names, yours is {got!r:.60}")
+    check(type(got) in (tuple, list) and all(type(n) is str for n in got), f"{what}: return a list of names, yours is {got!r:.60}")
     missing, extra = [n for n in want if n not in got], [n for n in got if n not in want]
     check(not missing, f"{what}: {len(missing)} names are missing, such as {(missing or ['?'])[0]!r}")
     check(not extra, f"{what}: {len(extra)} names are too many, such as {(extra or ['?'])[0]!r}")
@@ -28,17 +28,23 @@ def same_names(got, want, what):
 @exercise("11.1")
 @cases(n_layers=[4, 12, 3, 2], k=[2, 10, 0, 2])
 def test_top_k(ex, n_layers, k):
-    names = names_of(n_layers)
-    want = [n for n in names if n in ("norm.weight", "norm.bias", "head.weight")
-            or n.split(".")[0] == "blocks" and int(n.split(".")[1]) >= n_layers - k]
-    same_names(ex.top_k(names, n_layers, k), want, f"top_k, {k} of {n_layers} blocks")
+    names = names_of(n_layers) + ["head.bias"]
+    for order in ("", ", where the model lists its norm and head first"):
+        want = [n for n in names if n in ("norm.weight", "norm.bias", "head.weight", "head.bias")
+                or n.split(".")[0] == "blocks" and int(n.split(".")[1]) >= n_layers - k]
+        with unchanged(names):
+            got = ex.top_k(names, n_layers, k)
+        same_names(got, want, f"top_k, {k} of {n_layers} blocks{order}")
+        names = names[-4:] + names[:-4]
 
 
 @exercise("11.2")
 @cases(n_layers=[1, 3])
 def test_bitfit(ex, n_layers):
     names = names_of(n_layers)
-    same_names(ex.bitfit(names), [n for n in names if n.rpartition(".")[2] == "bias"], f"bitfit, {n_layers} blocks")
+    with unchanged(names):
+        got = ex.bitfit(names)
+    same_names(got, [n for n in names if n.rpartition(".")[2] == "bias"], f"bitfit, {n_layers} blocks")
 
 
 @exercise("11.2")
@@ -99,7 +105,7 @@ def test_backward_work(ex, trained):
 
 def small_base(tied=False):
     r = rng(7)
-    base = {name: r.normal(size=shape) for name, shape in (("embedding", (5, 3)), ("w", (2, 3)), ("b", (1,)), ("head", (5, 3)))}
+    base = {name: r.normal(size=shape).astype(np.float32) for name, shape in (("embedding", (5, 3)), ("w", (2, 3)), ("b", (1,)), ("head", (5, 3)))}
     if tied:
         base["head"] = base["embedding"]
     return base
@@ -113,7 +119,7 @@ def test_adapt(ex, chosen):
         model = ex.adapt(base, chosen)
         check(isinstance(model, dict) and list(model) == list(base), "adapt: return a dict with base's names, in their order")
         for name, array in base.items():
-            same(model[name], array, f"adapt, chosen {chosen}: {name}")
+            same(model[name], array, f"adapt, chosen {chosen}: {name}", dtype=True)
             if name in chosen:
                 check(not np.shares_memory(model[name], array), f"adapt: {name} is trained; it must be a copy, or training changes the base")
                 model[name] -= 1.0
@@ -126,15 +132,29 @@ def test_adapt_tied(ex):
     base = small_base(tied=True)
     for chosen, other in ((["w", "head"], "embedding"), (["embedding"], "head")):
         try:
-            ex.adapt(base, chosen)
+            model = ex.adapt(base, chosen)
         except ValueError as error:
             check(other in str(error), f"adapt: the error should name {other!r}, the weight that would be trained unasked; it says {str(error)!r:.80}")
         else:
-            fail(f"adapt: {chosen[-1]!r} is tied to {other!r}, which was not chosen: that should be a ValueError")
+            two = model["head"] is not model["embedding"]
+            fail(f"adapt: {chosen[-1]!r} is tied to {other!r}, which was not chosen: that should be a ValueError; in your model "
+                 + ("they are two arrays" if two else "both are trained"))
     model = ex.adapt(base, ["embedding", "head"])
     check(model["head"] is model["embedding"], "adapt: tied weights chosen together should stay one array")
     check(not np.shares_memory(model["head"], base["head"]), "adapt: the tied pair is trained, so it must be a copy")
     check(ex.adapt(base, ["w"])["head"] is base["embedding"], "adapt: a tied pair that stays frozen should be base's very array")
+
+
+@exercise("11.5")
+def test_adapt_equal_arrays_are_not_tied(ex):
+    """Weights may have the same values, as all norms do at the start; tied are those that are the same array."""
+    base = {name: np.ones(3, dtype=np.float32) for name in ("norm1", "norm2", "norm")}
+    try:
+        model = ex.adapt(base, ["norm1", "norm2"])
+    except ValueError as error:
+        fail(f"adapt: arrays of equal values are not tied, only those that are one and the same array; yours raised ValueError: {error}")
+    check(model["norm1"] is not model["norm2"], "adapt: two arrays of equal values became one, which ties what was not tied")
+    check(model["norm"] is base["norm"], "adapt: norm is frozen; it should be base's very array, which costs no memory")
 
 
 @exercise("11.6")

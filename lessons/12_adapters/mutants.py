@@ -79,6 +79,13 @@ def adapter_vjp(gy, h, W_down, b_down, W_up):
     ga = gy @ W_up * (a > 0)
     return gy + ga @ W_down, ga.T @ h, ga.sum(axis=0), gy.T @ a, gy.sum(axis=0)
 '''),
+    Mutant("12.3", "forgets b_down in the mask", "What the ReLU saw was W_down·h + b_down. You ask for the sign of W_down·h "
+           "alone.", '''
+def adapter_vjp(gy, h, W_down, b_down, W_up):
+    z = np.maximum(h @ W_down.T + b_down, 0)
+    gz = gy @ W_up * (h @ W_down.T > 0)
+    return gy + gz @ W_down, gz.T @ h, gz.sum(axis=0), gy.T @ z, gy.sum(axis=0)
+'''),
     Mutant("12.4", "adapts the sum", "You applied the adapter to x + sub-layer. It belongs inside: to what the sub-layer gives, before x is "
            "added.", '''
 def insert(block, adapt_attention, adapt_mlp):
@@ -114,6 +121,16 @@ def insert(block, adapt_attention, adapt_mlp):
         x = x + block["attention"](adapt_attention(block["norm1"](x)))
         return x + block["mlp"](adapt_mlp(block["norm2"](x)))
     return adapted
+'''),
+    Mutant("12.4", "changes the block", "You put the adapters into the block itself. The base model is changed, and a second "
+           "adapter would sit on top of the first.", '''
+def insert(block, adapt_attention, adapt_mlp):
+    attention, mlp = block["attention"], block["mlp"]
+    block["attention"], block["mlp"] = lambda x: adapt_attention(attention(x)), lambda x: adapt_mlp(mlp(x))
+    def run(x):
+        x = x + block["attention"](block["norm1"](x))
+        return x + block["mlp"](block["norm2"](x))
+    return run
 '''),
     Mutant("12.5", "counts one adapter per block", "There are two adapters in each block.", '''
 def trained(layers, d, r):

@@ -11,7 +11,7 @@ SIZES = dict(n=[5, 1, 4], d=[6, 7, 4], r=[2, 3, 1])
 def arrays(n, d, r):
     """h, W_down, b_down, W_up, b_up: all random, and biases not zero."""
     g = rng(12 + n)
-    return g.normal(size=(n, d)), g.normal(size=(r, d)), g.normal(size=r), g.normal(size=(d, r)), g.normal(size=d)
+    return g.normal(size=(n, d)), g.normal(size=(r, d)), 3 * g.normal(size=r), g.normal(size=(d, r)), g.normal(size=d)
 
 
 def by_loops(h, W_down, b_down, W_up, b_up):
@@ -72,9 +72,14 @@ def test_insert(ex, seed):
     x = rng(seed + 10).normal(size=(3, 4))
     after_attention = x + np.cos(block["attention"](block["norm1"](x)) @ M[4])
     want = after_attention + (block["mlp"](block["norm2"](after_attention)) ** 2) @ M[5]
-    run = ex.insert(block, lambda a: np.cos(a @ M[4]), lambda a: (a ** 2) @ M[5])
+    def apart(x):
+        return x + 1.0                                      # any other adapter
+    with unchanged(block):
+        ex.insert(block, apart, apart)
+        run = ex.insert(block, lambda a: np.cos(a @ M[4]), lambda a: (a ** 2) @ M[5])
     check(callable(run), "insert: return a function of x")
-    with unchanged(x):
+    with unchanged(x, block):
+        run(x + 0.5)
         same(run(x), want, "insert: the adapted block's output")
 
 

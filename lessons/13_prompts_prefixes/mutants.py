@@ -86,6 +86,13 @@ def prefix_attention(q, k, v, pk, pv):
     hidden = np.arange(len(keys)) > len(pk) + np.arange(T)[:, None]
     return softmax(np.where(hidden, 0.0, q @ keys.T / np.sqrt(d))) @ values
 '''),
+    Mutant("13.3", "measures from hidden scores", "You take the softmax over all keys and share what is left. Where a hidden "
+           "score is far above the visible ones, nothing is left: 0/0. Hide first, then take the softmax.", '''
+def prefix_attention(q, k, v, pk, pv):
+    K, V = np.concatenate([pk, k]), np.concatenate([pv, v])
+    w = softmax(q @ K.T / np.sqrt(q.shape[1])) * np.tril(np.ones((len(q), len(K))), len(pk))
+    return w / w.sum(axis=1, keepdims=True) @ V
+'''),
     Mutant("13.4", "returns the tokens' share", "That is 1 − λ: what is left for the tokens.", '''
 def gate(q, k, pk):
     weights = softmax(q @ np.concatenate([pk, k]).T / np.sqrt(q.shape[1]))
@@ -103,6 +110,12 @@ def gate(q, k, pk):
     Mutant("13.4", "counts slots", "You returned the share of keys that belong to the prefix. How much attention they get depends on the query.", '''
 def gate(q, k, pk):
     return np.full(len(q), len(pk) / (len(pk) + len(k)))
+'''),
+    Mutant("13.4", "overflows", "e⁶⁰⁰⁰ is larger than any floating-point number, and ∞/∞ is not a number. softmax above takes "
+           "the largest score away first.", '''
+def gate(q, k, pk):
+    prefix, own = (np.exp(q @ keys.T / np.sqrt(q.shape[1])).sum(axis=1) for keys in (pk, k))
+    return prefix / (prefix + own)
 '''),
     Mutant("13.5", "shares one softmax", "One softmax over both never gives the base model, not even with a prefix of zeros. Two softmaxes and a gate do.", '''
 def gated_attention(q, k, v, pk, pv, g):

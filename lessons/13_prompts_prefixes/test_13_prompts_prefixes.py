@@ -50,7 +50,7 @@ def test_too_long(ex, context):
 
 
 @exercise("13.2")
-@cases(T=[3, 4, 1], P=[2, 1, 4])
+@cases(T=[3, 4, 1, 2], P=[2, 1, 4, 0])
 def test_mask(ex, T, P):
     same(ex.prefix_mask(T, P), np.array([[j < P or j - P <= i for j in range(P + T)] for i in range(T)]), f"prefix_mask({T}, {P})")
 
@@ -72,6 +72,17 @@ def test_the_past_as_prefix(ex):
     same(ex.prefix_attention(q[2:], k[2:], v[2:], k[:2], v[:2]), whole[2:], "prefix_attention with the text's beginning as prefix")
 
 
+FAR = (np.array([[60.0], [-60.0], [60.0]]), np.array([[90.0], [110.0], [130.0]]), np.array([[1.0], [2.0], [5.0]]),
+       np.array([[80.0], [70.0]]), np.array([[3.0], [4.0]]))          # q, k, v, pk, pv with scores from −7800 to 7800
+
+
+@exercise("13.3")
+def test_attention_with_large_scores(ex):
+    q, k, v, pk, pv = FAR
+    same(ex.prefix_attention(q, k, v, pk, pv), np.array([[1.0], [4.0], [5.0]]), "prefix_attention of scores from −7800 to 7800, the largest "
+         "one hidden from the first query")
+
+
 @exercise("13.4")
 @cases(**SIZES)
 def test_gate(ex, T, P, d):
@@ -80,6 +91,19 @@ def test_gate(ex, T, P, d):
     with unchanged(q, k, pk):
         got = ex.gate(q, k, pk)
     same(got, np.array([w[:P].sum() for w in weights]), f"gate, T = {T}, P = {P}, d = {d}")
+
+
+@exercise("13.4")
+def test_gate_with_large_scores(ex):
+    q, k, _, pk, _ = FAR
+    same(ex.gate(q, k, pk), np.array([0.0, 1.0, 0.0]), "gate of scores from −7800 to 7800")
+
+
+@exercise("13.5")
+def test_gated_with_large_scores(ex):
+    q, k, v, pk, pv = FAR
+    same(ex.gated_attention(q, k, v, pk, pv, 0.5), np.array([[5 + 3 * np.tanh(0.5)], [1 + 4 * np.tanh(0.5)], [5 + 3 * np.tanh(0.5)]]),
+         "gated_attention of scores from −7800 to 7800")
 
 
 @exercise("13.5")

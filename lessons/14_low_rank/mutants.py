@@ -50,6 +50,12 @@ def best_rank(M, r):
     U, S, Vt = np.linalg.svd(M, full_matrices=False)
     return U * S @ Vt
 '''),
+    Mutant("14.2", "cuts at a value", "You keep every singular value that is as large as the r-th. Where several are equal that "
+           "is more than r of them. Cut by position.", '''
+def best_rank(M, r):
+    U, S, Vt = svd(M)
+    return U * np.where(S >= S[r - 1] * (1 - 1e-9), S, 0) @ Vt
+'''),
     Mutant("14.3", "gives S to both", "Each factor got the whole singular value, so the product has S². Give √S to each.", '''
 def factor(M, r):
     U, S, Vt = np.linalg.svd(M, full_matrices=False)

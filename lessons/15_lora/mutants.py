@@ -149,6 +149,17 @@ def swap(W, adapters, name, alpha):
     A, B = adapters[name]
     return W + alpha / len(list(adapters.values())[0][0]) * B @ A
 '''),
+    Mutant("15.5", "remembers by name", "You keep the merged weight under the adapter's name. With another base, alpha or a "
+           "newly trained adapter of that name it is out of date.", '''
+MERGED = {}
+def swap(W, adapters, name, alpha):
+    if name is None:
+        return W
+    if name not in MERGED:
+        A, B = adapters[name]
+        MERGED[name] = W + alpha / len(A) * B @ A
+    return MERGED[name]
+'''),
     Mutant("15.6", "counts the full matrix", "You counted the entries of W, which are frozen.", '''
 def trained(shapes, rank):
     return sum(out_features * in_features for out_features, in_features in shapes)

@@ -67,6 +67,7 @@ def test_merge(ex, n, out, inn, rank, alpha):
     with unchanged(W, A, B):
         merged = ex.merge(W, A, B, alpha)
     same(merged, W + alpha / rank * np.einsum("oj,ji->oi", B, A), f"merge, rank {rank}, alpha {alpha:g}")
+    check(not np.shares_memory(ex.merge(W, A, 0 * B, alpha), W), "merge: with B = 0 too a new array is wanted, not W itself")
     same(x @ np.asarray(merged).T + b, by_loops(x, W, b, A, B, alpha), "merge: the merged layer's output")
 
 
@@ -74,8 +75,11 @@ def test_merge(ex, n, out, inn, rank, alpha):
 def test_swap(ex):
     _, W, _, A, B = arrays(5, 3, 4, 2)
     adapters = {"rhyme": (A, B), "accent": (A[:1] * 3, B[:, :1] - 1)}
-    for name, (a, c) in adapters.items():
-        same(ex.swap(W, adapters, name, 6.0), W + 6.0 / len(a) * np.einsum("oj,ji->oi", c, a), f"swap to {name!r}")
+    for base, alpha, which in ((W, 6.0, ""), (W, 3.0, " with another alpha"), (-W, 3.0, " on another base")):
+        for name, (a, c) in adapters.items():
+            with unchanged(base, adapters, a, c):
+                got = ex.swap(base, adapters, name, alpha)
+            same(got, base + alpha / len(a) * np.einsum("oj,ji->oi", c, a), f"swap to {name!r}{which}")
     check(ex.swap(W, adapters, None, 6.0) is W, "swap to None: return W itself, the very array")
 
 
@@ -96,7 +100,9 @@ def test_a_hundred_swaps(ex):
 @cases(shapes=[[(128, 128)] * 8, [(7, 3)], [(384, 128), (128, 512), (5, 9)]], rank=[8, 1, 3])
 def test_trained(ex, shapes, rank):
     want = sum(np.zeros((rank, i)).size + np.zeros((o, rank)).size for o, i in shapes)
-    same(ex.trained(shapes, rank), want, f"trained, rank {rank}")
+    with unchanged(shapes):
+        got = ex.trained(shapes, rank)
+    same(got, want, f"trained, rank {rank}")
 
 
 @exercise("15.2", "15.3", plug_in=True)
