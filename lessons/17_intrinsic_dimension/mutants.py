@@ -120,6 +120,17 @@ def hadamard(x):
         h *= 2
     return x.reshape(n)
 '''),
+    Mutant("17.3", "puts sums first and differences after", "You write all sums into the first half and all differences into the second. The two "
+           "results of a pair take the places of that pair.", '''
+def hadamard(x):
+    n, h = len(x), 1
+    while h < n:
+        pairs = x.reshape(n // (2 * h), 2, h)
+        a, b = pairs[:, 0], pairs[:, 1]
+        x = np.concatenate([(a + b).reshape(-1), (a - b).reshape(-1)]) / np.sqrt(2)
+        h *= 2
+    return x.reshape(n)
+'''),
     Mutant("17.4", "forgets c", "Without c the columns of P have other lengths, and one learning rate does not fit all d and D.", '''
 def fastfood(z, B, order, G, D, H):
     x = np.zeros(len(B))
@@ -161,8 +172,31 @@ def fastfood(z, B, order, G, D, H):
     x[:len(z)] = z
     return n / np.sqrt((G ** 2).sum() * n) * H(G * H(B * x)[order])[:D]
 '''),
-    Mutant("17.5", "forgets c", "c is part of P, so it is part of Pᵀ. A published implementation makes this kind of mistake; Adam hides it, because it divides by "
-           "the gradient's size.", '''
+    Mutant("17.4", "multiplies by G first", "You multiply by G before Π. In HGΠHB the factor on the right acts first: B, H, Π, G, H.", '''
+def fastfood(z, B, order, G, D, H):
+    n = len(B)
+    x = np.zeros(n)
+    x[:len(z)] = z
+    c = n / np.sqrt((G ** 2).sum() * D)
+    return c * H((G * H(B * x))[order])[:D]
+'''),
+    Mutant("17.4", "fills up by repeating", "You repeat z until n entries are full. Then several copies of one number act; fill up with zeros.", '''
+def fastfood(z, B, order, G, D, H):
+    n = len(B)
+    c = n / np.sqrt((G ** 2).sum() * D)
+    return c * H(G * H(B * np.resize(z, n))[order])[:D]
+'''),
+    Mutant("17.5", "divides once more for each H", "Your gradient is too small by the factor n: you divide by √n for each H, on the way back only. H carries its "
+           "√n already. A published implementation does this; Adam hides it, because it divides by the size of its gradients, and SGD hardly moves.", '''
+def fastfood_adjoint(g, B, order, G, d, H):
+    n, D = len(B), len(g)
+    x = np.zeros(n)
+    x[:D] = g
+    c = n / np.sqrt((G ** 2).sum() * D)
+    x = (G * H(x) / np.sqrt(n))[np.argsort(order)]
+    return c * (B * H(x) / np.sqrt(n))[:d]
+'''),
+    Mutant("17.5", "forgets c", "c is part of P, so it is part of Pᵀ.", '''
 def fastfood_adjoint(g, B, order, G, d, H):
     n, D = len(B), len(g)
     x = np.zeros(n)
@@ -189,6 +223,14 @@ def fastfood_adjoint(g, B, order, G, d, H):
     x = np.zeros(n)
     x[:D] = g
     return n / np.sqrt((G ** 2).sum() * D) * (B * H(G * H(x)[np.argsort(order)]))[:d]
+'''),
+    Mutant("17.5", "takes c from d", "You computed c with d in the place of D. It is the same number as on the way there: D is the length of g.", '''
+def fastfood_adjoint(g, B, order, G, d, H):
+    n, D = len(B), len(g)
+    x = np.zeros(n)
+    x[:D] = g
+    c = n / np.sqrt((G ** 2).sum() * d)
+    return c * (B * H((G * H(x))[np.argsort(order)]))[:d]
 '''),
     Mutant("17.5", "divides by c", "That would be an inverse. The transpose of a multiplication by c is a multiplication by c.", '''
 def fastfood_adjoint(g, B, order, G, d, H):

@@ -113,7 +113,7 @@ for name, transform in (("the same transform in both", raw), ("divided in the ba
     print(f"{name:29} ⟨Pz, g⟩ ÷ ⟨z, Pᵀg⟩ = {there / back:.4f}")
 
 # %% [markdown]
-# The second is off by n = 256. Adam divides each gradient by its own size, so training hides it; SGD would crawl.
+# The second is off by n = 256. Does training show it? That is tried below.
 #
 # ## A small classifier
 #
@@ -189,6 +189,49 @@ for kind in kinds:
 # The kind of projection hardly matters; the number of dimensions does. From random weights, of the sizes tried,
 # it takes 1,024 to get to 90 %: about a fifth of the network's numbers.
 #
+# And the wrong gradient from above? Here it trains the same classifier along a Fastfood plane of 256 dimensions, n = 8,192.
+
+# %%
+def losses_with(optimizer, lr, factor, steps=70):
+    """The loss of each step when the gradient of z is Pᵀg times a factor."""
+    model = mg.peft.apply(network(0), mg.peft.IntrinsicDimension(256, projection="fastfood"))
+    right = model.model.projection.adjoint
+    model.model.projection.adjoint = lambda g: right(g) * np.float32(factor)
+    stepper, draw, losses = optimizer([p for p in model.parameters() if p.requires_grad], lr=lr), np.random.default_rng(0), []
+    for _ in range(steps):
+        i = draw.integers(0, len(X), 200)
+        stepper.zero_grad()
+        loss = F.cross_entropy(model(mg.tensor(X[i])), Y[i])
+        loss.backward()
+        stepper.step()
+        losses.append(loss.item())
+    return losses
+
+n = 2 ** 13
+curves = {(name, factor): losses_with(optimizer, lr, factor) for name, optimizer, lr in (("SGD", mg.optim.SGD, 25.0), ("Adam", mg.optim.Adam, 0.15))
+          for factor in (1.0, 1 / n)}
+figure, axes = plt.subplots(1, 2, figsize=(9.5, 3.2), sharey=True)
+for ax, name in zip(axes, ("SGD", "Adam")):
+    ax.plot(curves[name, 1.0], markevery=10, linewidth=4, alpha=0.5)
+    ax.plot(curves[name, 1 / n], markevery=10)
+    ax.set(xlabel="step", title=name, ylim=(0, 4))
+axes[0].set_ylabel("loss")
+axes[0].annotate("gradient ÷ n", (35, curves["SGD", 1 / n][35]), xytext=(0, -20), textcoords="offset points", ha="center")
+axes[0].annotate("right gradient", (35, curves["SGD", 1.0][35]), xytext=(0, -46), textcoords="offset points", ha="center")
+axes[1].annotate("both", (35, curves["Adam", 1.0][35]), xytext=(0, 14), textcoords="offset points", ha="center")
+lesson.show(figure, alt="Loss over 70 steps with the right gradient and with one divided by n. Under SGD the right one falls and the wrong one stays "
+                        "where it began; under Adam the two curves lie on top of each other.",
+            name="intrinsic_adjoint", data={"step": list(range(70)), **{f"{name}, {'right' if f == 1 else 'divided by n'}": v for (name, f), v in curves.items()}})
+
+# %%
+# about: short trainings
+for (name, factor), losses in curves.items():
+    print(f"{name:4} {'right gradient' if factor == 1 else 'gradient ÷ n':15} loss {losses[0]:.2f} -> {np.mean(losses[-5:]):.2f}")
+
+# %% [markdown]
+# Adam divides by the size of its gradients, so a constant factor cancels: the training looks well, and the mistake stays. A
+# test of the function itself finds it in a moment.
+#
 # ## A pretrained model has good planes around it
 #
 # Now all 822,016 weights of the model that reads aloud, on its new task `rhyme`, along sparse planes. And beside it the same
@@ -244,6 +287,31 @@ moved.merge()
 print("largest difference of a logit after merging is below 0.001:", bool(abs(moved(held_out.ids[:4]).numpy() - along).max() < 1e-3))
 
 # %% [markdown]
+# ## Few directions, full rank
+#
+# A low intrinsic dimension is sometimes explained as weights of low rank. Look at the change of one weight matrix after a move
+# along a *single* direction: one number was chosen, and all the singular values are there.
+
+# %%
+line = mg.peft.apply(base, mg.peft.IntrinsicDimension(1, projection="dense"))
+line.model.z.data[:] = 1.0
+name = "blocks.0.attn.q_proj.weight"
+change = (line.merge_and_unload().get_parameter(name).numpy() - base.get_parameter(name).numpy()).astype(np.float64)
+spectra = {"one direction of a plane, 1 number": np.linalg.svd(change, compute_uv=False),
+           "LoRA of rank 1, 256 numbers": np.linalg.svd(np.outer(rng.normal(size=128), rng.normal(size=128)), compute_uv=False)}
+figure, ax = plt.subplots(figsize=(7, 3.2))
+for (what, values), (x_at, dx, dy) in zip(spectra.items(), ((56, 10, 8), (44, 0, 8))):
+    ax.plot(range(1, 129), values / values[0], markevery=16)
+    ax.annotate(what, (x_at, values[x_at - 1] / values[0]), xytext=(dx, dy), textcoords="offset points")
+ax.set(xlabel="index", ylabel="singular value ÷ the largest", title="the change of W_q (128 × 128) in block 0")
+lesson.show(figure, alt="Singular values of two changes of a 128 by 128 matrix, divided by the largest. Along one random direction they fall slowly over "
+                        "all 128; for LoRA of rank 1 only the first is not zero.", name="intrinsic_rank",
+            data={"index": list(range(1, 129)), **{what: (v / v[0]).tolist() for what, v in spectra.items()}})
+print({what: int((v > 1e-6 * v[0]).sum()) for what, v in spectra.items()})
+
+# %% [markdown]
+# Few directions are one thing, low rank is another. That the change of each matrix has low rank is LoRA's own bet.
+#
 # ## Now you
 #
 # `lessons/17_intrinsic_dimension/exercises.py` and `pytest lessons/17_intrinsic_dimension`: six functions, and at the end all
