@@ -1,9 +1,10 @@
 """A device for lessons about two array libraries, on any machine: NumPy underneath, but as strict as CuPy's arrays.
 
-It refuses what a GPU's arrays refuse (NumPy functions, NumPy operands, implicit conversion) and counts what costs time
-there: arrays sent, and moments in which the host waits. It is the array that minigrad's own tests run on
-(tests/strict/), held against CuPy's recorded functions and signatures. It computes on the CPU: it is not fast, and what
-it cannot show (ordering, speed, rounding of real kernels) only a GPU can.
+It refuses what CuPy's arrays refuse (NumPy operands, implicit conversion), and what they let pass at a hidden cost (NumPy
+functions, lists as indices, loops over entries). It counts what costs time there: arrays sent, and moments in which the
+host waits. It is the array that minigrad's own tests run on (tests/strict/), held against CuPy's recorded functions and
+signatures. It computes on the CPU: it is not fast, and what it cannot show (ordering, speed, rounding of real kernels)
+only a GPU can.
 """
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def gelu(x, xp):
     return 0.5 * x * (1 + np.tanh(c * (x + 0.044715 * x * x * x)))
 '''),
     Mutant("18.2", "computes the constant with NumPy", "np.sqrt(2 / np.pi) is a NumPy float64 number, and since NumPy 2 it makes everything it touches "
-           "float64: twice the memory, and on a GPU many times slower. math.sqrt gives a Python float, which adapts.", '''
+           "float64: twice the memory, from there to the end. math.sqrt gives a Python float, which adapts.", '''
 def gelu(x, xp):
     c = np.sqrt(2 / np.pi)
     return 0.5 * x * (1 + xp.tanh(c * (x + 0.044715 * x * x * x)))
@@ -89,8 +89,8 @@ def gelu(x, xp):
 def gelu(x, xp):
     return 0.5 * x * (1 + xp.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x)))
 '''),
-    Mutant("18.3", "does not check", "You did not check the ids. NumPy would count negative ones from the end; a GPU reads past the table without a "
-           "word.", '''
+    Mutant("18.3", "does not check", "You did not check the ids. NumPy would count negative ones from the end; CuPy also lets those "
+           "that are too large wrap around, without a word.", '''
 def embed(table, ids, send):
     return table[send(np.asarray(ids))]
 '''),

@@ -2,8 +2,8 @@
 # # One code, two array libraries
 #
 # The same program should run on NumPy and on a GPU's arrays, and give the same numbers. This notebook has no GPU: it uses
-# arrays that are as strict as CuPy's and count what would cost time there. What they refuse, a GPU refuses; how fast a GPU
-# is, they cannot say, and nothing here claims to.
+# arrays that are as strict as CuPy's, in places stricter, and count what would cost time there. How fast a GPU is, they cannot
+# say, and nothing here claims to.
 
 # %%
 import sys; sys.path[:0] = [".", ".."]
@@ -42,8 +42,9 @@ for text, attempt in attempts:
     print(f"{text:16} {told}")
 
 # %% [markdown]
-# Even a sum is an array there, of shape `()`. CuPy itself lets a list pass as an index and sends it each time; the device of
-# this lesson is stricter, because that is a transfer nobody sees.
+# Even a sum is an array there, of shape `()`. Three of these CuPy itself lets pass: it hands `np.tanh(a)` on to its own `tanh`, it
+# sends a list that is used as an index, each time, and it goes through an array entry by entry. The device of this lesson is
+# stricter, because such a line hides a mix, a transfer or a launch for every entry.
 #
 # ## float64 leaks in
 #
