@@ -52,7 +52,6 @@ class AdaLoRA(Targeted):
     paper = "2303.10512"
     formula = "Σ r₀·(in + out + 1)"
     extra_latency = "none once merged; else two thin layers per target"
-    needs = ()
     layer = SVDLinear
 
     def __post_init__(self):

@@ -101,6 +101,15 @@ class AdaptedModel(Module):
         self.set_active(name)
         return self
 
+    def take(self, other: AdaptedModel) -> None:
+        """Move the adapters of another AdaptedModel of the same base here; its active one becomes active."""
+        if other.base is not self.base:
+            raise ValueError("take(other) needs adapters of the same base: other.base is not this model's")
+        if known := [name for name in other.names if name in self._adapters]:
+            raise ValueError(f"there is an adapter called {known[0]!r} already; give the other another name")
+        self._adapters.update(other._adapters)
+        self.set_active(other.active)
+
     def set_active(self, name: str) -> None:
         """Let forward and generate run through this adapter from now on: one assignment, whatever the model's size."""
         entry = self._entry(name)

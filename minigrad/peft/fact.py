@@ -9,7 +9,7 @@ from minigrad.backend import host
 from minigrad.nn import Linear, Module, Parameter
 from minigrad.nn import functional as F
 from minigrad.peft.layers import Mergeable
-from minigrad.peft.method import one_of, parameter, positive, whole_number
+from minigrad.peft.method import Method, one_of, parameter, positive, whole_number
 from minigrad.peft.registry import register
 from minigrad.peft.targeted import Targeted, check_dropout
 
@@ -94,6 +94,7 @@ class FacT(Targeted):
     formula = "2dr + 12L·r² (tt), 2dr + 12L·r + r³ (tk)"
     extra_latency = "none once merged; else three thin layers per target"
     layer = FacTLinear
+    needs = Method.needs                            # d says what a slice is
 
     def __post_init__(self):
         super().__post_init__()

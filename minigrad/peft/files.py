@@ -42,10 +42,15 @@ def save(adapted: AdaptedModel, directory, names: str | None = None) -> None:
         one_of(names, tuple(NAMES), "save: names")
     folder = pathlib.Path(directory)
     config, state = huggingface.write(adapted, names)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise NotADirectoryError(f"an adapter is saved as a folder, and {folder} or a part of it is a file: give another "
+                                 "path") from None
     tensors = serialize(state)
     ours = {"format": FORMAT, "sha256": hashlib.sha256(tensors).hexdigest(),
-            "base": {"config": describe_config(adapted.base), "fingerprint": fingerprint(adapted.base)}}
+            "base": {"config": describe_config(adapted.base), "fingerprint": fingerprint(adapted.base),
+                     "dtype": dtypes(adapted.base)}}
     if names is None:                               # else the tensors may be fused: PEFT's words are the description
         ours |= {"method": method.name, "hyper": fields(method)}
     config = {**config, "base_model_name_or_path": None, "inference_mode": True, "minigrad": ours}
@@ -66,7 +71,8 @@ def size_on_disk(adapted: AdaptedModel) -> tuple[int, int]:
 
 def load(model: Module, directory, trainable: bool = False, check_base: bool = True,
          name: str = "default") -> AdaptedModel:
-    """The adapter in `directory` on top of `model`, which must be the base it was trained on.
+    """The adapter in `directory` on top of `model`, which must be the base it was trained on, or an AdaptedModel of
+    that base: then it is put beside the adapters there, under `name`, and becomes active.
 
     trainable: False freezes the adapter (to use it), True leaves it ready for further training. check_base=False skips
     the comparison of the base's weights (not of its sizes). Raises FileNotFoundError, or ValueError that says what does
@@ -83,8 +89,9 @@ def load(model: Module, directory, trainable: bool = False, check_base: bool = T
     folder = pathlib.Path(directory)
     config = _read_config(folder / CONFIG)
     data = _read(folder / TENSORS)
+    base = model.base if isinstance(model, AdaptedModel) else model
     ours = config.get("minigrad")
-    if ours is None:
+    if "minigrad" not in config:
         warnings.warn("this adapter was not written by minigrad, so nothing says which base model it belongs to; only "
                       "names and shapes are checked", stacklevel=2)
     else:
@@ -92,22 +99,30 @@ def load(model: Module, directory, trainable: bool = False, check_base: bool = T
         if hashlib.sha256(data).hexdigest() != ours["sha256"]:
             raise ValueError(f"{folder / TENSORS} is damaged or does not belong to the {CONFIG} beside it (its SHA-256 "
                              "differs from the one noted there). Copy both files again, or save the adapter again")
-        _check_base(model, ours["base"], folder, check_base)
+        _check_base(base, ours["base"], folder, check_base)
     try:
         state = safetensors.load(data)
     except SafetensorError as error:
         raise ValueError(f"{folder / TENSORS} is not a safetensors file, or it is cut off: {error}") from None
     if ours is not None and "method" in ours:
-        method = create(ours["method"], **{k: tuple(v) if isinstance(v, list) else v for k, v in ours["hyper"].items()})
+        try:
+            method = create(ours["method"], **{k: tuple(v) if isinstance(v, list) else v for k, v in ours["hyper"].items()})
+        except ValueError as error:
+            raise ValueError(f"{folder / CONFIG}: {error}") from None
     else:
-        method, state = huggingface.read(config, state, model)
-    adapted = apply(model, method, name, rng=host.np.random.default_rng(0))     # drawn values are overwritten below
+        method, state = huggingface.read(config, state, base)
+    adapted = apply(base, method, name, rng=host.np.random.default_rng(0))      # drawn values are overwritten below
     try:
         adapted.load_state(state)
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from None
+    if ours is not None and "method" in ours:
+        _check_words(config, adapted, folder)
     adapted.set_trainable(trainable)
-    return adapted
+    if base is model:
+        return adapted
+    model.take(adapted)
+    return model
 
 
 def fingerprint(model: Module) -> str:
@@ -118,6 +133,11 @@ def fingerprint(model: Module) -> str:
         digest.update(f"{name} {values.shape} {values.dtype}\n".encode())
         digest.update(values.data)
     return digest.hexdigest()
+
+
+def dtypes(model: Module) -> str:
+    """The dtypes of a model's parameters, as a word: "float32"."""
+    return ", ".join(sorted({str(p.dtype) for p in model.parameters()}))
 
 
 def describe_config(model: Module) -> dict:
@@ -134,19 +154,42 @@ def _check_base(model: Module, saved: dict, folder, check_weights: bool) -> None
         raise ValueError(f"the adapter in {folder} was trained on another base model: "
                          + "; ".join(f"its base has {k}={saved['config'].get(k)!r}, this one {given.get(k)!r}"
                                      for k in different))
+    if check_weights and saved.get("dtype", dtypes(model)) != dtypes(model):
+        raise ValueError(f"the adapter in {folder} was trained on a base in {saved['dtype']}, and this one is in "
+                         f"{dtypes(model)}. Convert it, model.to(dtype={saved['dtype']!r}), or say check_base=False and the "
+                         "adapter is converted")
     if check_weights and (now := fingerprint(model)) != saved["fingerprint"]:
         raise ValueError(f"the adapter in {folder} was trained on a base with the same sizes but other weights: "
                          f"fingerprint {saved['fingerprint'][:12]}…, this model has {now[:12]}…. Load the base it was "
                          "trained on, or say check_base=False if you know that the difference does not matter")
 
 
-def _check_section(ours: dict, folder) -> None:
-    if ours.get("format") != FORMAT or {"sha256", "base"} - set(ours) or ("method" in ours) != ("hyper" in ours):
-        raise ValueError(f"{folder / CONFIG}: its \"minigrad\" section (format {ours.get('format')!r}) cannot be read "
-                         f"by this version, which reads format {FORMAT}")
+def _check_section(ours, folder) -> None:
+    version = ours.get("format") if isinstance(ours, dict) else ours
+    if not isinstance(ours, dict) or version != FORMAT:
+        raise ValueError(f"{folder / CONFIG}: its \"minigrad\" section (format {version!r}) cannot be read by this version, "
+                         f"which reads format {FORMAT}")
+    kinds = {"sha256": str, "base": dict} | ({"method": str, "hyper": dict} if {"method", "hyper"} & set(ours) else {})
+    wrong = [name for name, kind in kinds.items() if not isinstance(ours.get(name), kind)]
+    wrong = wrong or [f"base.{name}" for name, kind in (("config", dict), ("fingerprint", str))
+                      if not isinstance(ours["base"].get(name), kind)]
+    if wrong:
+        raise ValueError(f"{folder / CONFIG}: its \"minigrad\" section has been edited: {', '.join(wrong)} is missing or not "
+                         "what `save` writes there. Save the adapter again, or remove the section to have PEFT's words read")
     if "method" in ours and ours["method"] not in methods():
         raise ValueError(f"{folder / CONFIG} needs the method {ours['method']!r}; this version has "
                          f"{', '.join(methods())}")
+
+
+def _check_words(config: dict, adapted: AdaptedModel, folder) -> None:
+    """The same file in PEFT's words and in ours: who edits one of them must not be ignored."""
+    meant = json.loads(json.dumps(huggingface.write(adapted)[0]))
+    if unknown := sorted(set(config) - set(meant) - {"minigrad", "base_model_name_or_path", "inference_mode"}):
+        warnings.warn(f"{CONFIG} has options that `save` did not write, which are ignored: {', '.join(unknown)}", stacklevel=3)
+    if different := [k for k in meant if k in config and config[k] != meant[k]]:
+        raise ValueError(f"{folder / CONFIG} contradicts itself: "
+                         + "; ".join(f"{k} is {config[k]!r}, and by its \"minigrad\" section {meant[k]!r}" for k in different)
+                         + ". Edit both, or remove the section to have PEFT's words read")
 
 
 def _read_config(path: pathlib.Path) -> dict:

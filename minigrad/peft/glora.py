@@ -109,7 +109,6 @@ class GLoRA(Targeted):
     paper = "2306.07967"
     formula = "Σ 2r·(in + out) + r·(in + 1) + 2"
     extra_latency = "none once merged; else a second full layer per target"
-    needs = ()
     layer = GLoRALinear
 
     def __post_init__(self):

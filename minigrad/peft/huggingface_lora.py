@@ -109,7 +109,10 @@ def targets_of(config: dict, names, linears) -> list[str]:
     >>> targets_of({"target_modules": ["q_proj"], "layers_to_transform": [1]}, ["h.0.q_proj", "h.1.q_proj"], [])
     ['h.1.q_proj']
     """
-    wanted, excluded = config.get("target_modules") or [], config.get("exclude_modules") or []
+    wanted, excluded = (config.get(option) or [] for option in ("target_modules", "exclude_modules"))
+    for option in (wanted, excluded):
+        if not (isinstance(option, str) or isinstance(option, list) and all(isinstance(w, str) for w in option)):
+            raise ValueError(f"adapter_config.json: targets are a list of names or a regular expression; got {option!r}")
     if wanted == "all-linear":
         wanted = [name for name in linears if name.rpartition(".")[2] not in ("head", "lm_head")]
     found = [name for name in names if named(wanted, name) and not named(excluded, name)]

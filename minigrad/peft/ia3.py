@@ -64,7 +64,6 @@ class IA3(Targeted):
     paper = "2205.05638"
     formula = "L·(2d + d_ff)"
     extra_latency = "none once merged; else one product per feature"
-    needs = ()
     layer = IA3Linear
 
     def __post_init__(self):

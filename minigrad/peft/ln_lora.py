@@ -70,7 +70,6 @@ class LNLoRA(Targeted):
     mergeable = False
     why_not_mergeable = "its layer norm divides by the spread of each input, which no fixed matrix does"
     extra_latency = "a norm and two thin layers per target"
-    needs = ()
     layer = LNLoRALinear
 
     def __post_init__(self):

@@ -85,7 +85,6 @@ class MultiLoRA(Targeted):
     paper = "2311.11501"
     formula = "Σ n·r·(in + out) + n"
     extra_latency = "none once merged; else 2n thin layers per target"
-    needs = ()
     layer = MultiLoRALinear
 
     def __post_init__(self):

@@ -20,6 +20,7 @@ class Targeted(Method):
 
     layer: ClassVar[type[Wrapped]]
     mergeable = True
+    needs = ()                                      # any model with linear layers
 
     def size(self, path: str, out_features: int, in_features: int) -> int:
         """How many parameters the layer around this target trains by itself; ValueError where it does not suit."""
@@ -38,7 +39,7 @@ class Targeted(Method):
         """Wrap every target."""
         places = find_linears(model, self.targets)
         linears = {path: model.get_submodule(place) for path, place in places.items()}
-        if "head" in linears and linears["head"].weight is model.token_embedding.weight:
+        if "head" in linears and linears["head"].weight is getattr(getattr(model, "token_embedding", None), "weight", None):
             raise ValueError(f"{type(self).__name__}: the head is tied to the token embedding, and merging would change "
                              "both. Leave 'head' out of the targets, or use a model with tie_head=False")
         shapes = {path: tuple(linear.weight.shape) for path, linear in linears.items()}

@@ -101,7 +101,7 @@ class TiedLoRA(Targeted):
 
     def common(self, model: Module, shapes: dict, rng) -> dict:
         """{(out, in): (A, B)} for every shape there is."""
-        drawn, like, made = host.np.random.default_rng(self.seed), model.norm.weight, {}
+        drawn, like, made = host.np.random.default_rng(self.seed), next(model.parameters()), {}
         for out_features, in_features in dict.fromkeys(shapes.values()):
             made[out_features, in_features] = tuple(
                 self._matrix(name, rows, columns, rng if name in self.train else drawn, like)

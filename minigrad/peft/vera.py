@@ -95,7 +95,7 @@ class VeRA(Targeted):
     def common(self, model: Module, shapes: dict, rng) -> tuple[Parameter, Parameter]:
         """A and B, as large as the largest target needs."""
         most_out, most_in = (max(sizes) for sizes in zip(*shapes.values(), strict=True))
-        drawn, like = host.np.random.default_rng(self.seed), model.norm.weight
+        drawn, like = host.np.random.default_rng(self.seed), next(model.parameters())
         return fixed(kaiming(drawn, self.rank, most_in), like), fixed(kaiming(drawn, most_out, self.rank), like)
 
     def size(self, path: str, out_features: int, in_features: int) -> int:

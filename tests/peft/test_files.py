@@ -1,7 +1,10 @@
 """Saving and loading: the format on disk, and everything that can be wrong with it."""
 import json
 import os
+import pathlib
 import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -11,6 +14,8 @@ from minigrad import peft
 from minigrad.peft import LoRA, PiSSA, PrefixTuning, PromptTuning, TopK
 from minigrad.peft.files import size_on_disk
 from tests.peft.rows import adapt, logits, make_base, make_ids, randomize
+
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -213,6 +218,80 @@ def test_a_damaged_file_is_refused(folder, backend):
         peft.load(make_base(), folder)
     with pytest.raises(FileNotFoundError, match="adapter_config.json"):
         peft.load(make_base(), folder / "nowhere")
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    (lambda c: c.update(minigrad=None), "section \\(format None\\)"), (lambda c: c.update(minigrad=7), "section \\(format 7\\)"),
+    (lambda c: c["minigrad"].pop("hyper"), "has been edited: hyper is missing"),
+    (lambda c: c["minigrad"].update(method=["lora"]), "has been edited: method is missing or not what"),
+    (lambda c: c["minigrad"].update(base="reader"), "has been edited: base is"),
+    (lambda c: c["minigrad"]["base"].update(config=None), "has been edited: base.config is"),
+    (lambda c: c["minigrad"]["hyper"].update(rank="2"), "adapter_config.json: LoRA: rank must be a whole number; got '2'"),
+    (lambda c: c["minigrad"]["hyper"].update(rang=2), "no hyper-parameter 'rang'"),
+    (lambda c: c["minigrad"]["hyper"].update(alpha=99), 'lora_alpha is 16, and by its "minigrad" section 99'),
+    (lambda c: c.update(lora_alpha=99), 'contradicts itself: lora_alpha is 99, and by its "minigrad" section 16'),
+    (lambda c: c.update(target_modules=["q_proj"]), "contradicts itself: target_modules is"),
+    (lambda c: (c.pop("minigrad"), c.update(target_modules=3)), "a list of names or a regular expression; got 3")])
+@pytest.mark.filterwarnings("ignore:this adapter was not written by minigrad")
+def test_an_edited_description_is_refused_in_words(change, words, folder, backend):
+    config = json.loads((folder / "adapter_config.json").read_text())
+    change(config)
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=words):
+        peft.load(make_base(), folder)
+
+
+def test_an_option_that_was_added_is_warned_about(folder, backend):
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps({**config, "use_magic": True}))
+    with pytest.warns(UserWarning, match="did not write, which are ignored: use_magic"):
+        peft.load(make_base(), folder)
+
+
+def test_a_base_in_another_dtype_is_named(folder, backend):
+    with pytest.raises(ValueError, match="a base in float32, and this one is in float64.*dtype='float32'"):
+        peft.load(make_base("float64"), folder)
+    assert {p.dtype.name for p in peft.load(make_base("float64"), folder, check_base=False).parameters()} == {"float64"}
+
+
+def test_a_file_in_the_way_of_the_folder(folder, backend, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for path in (tmp_path / "file", tmp_path / "file" / "adapter"):
+        with pytest.raises(NotADirectoryError, match="saved as a folder, and .*file.* is a file"):
+            peft.load(make_base(), folder).save(path)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_several_saved_adapters_share_one_base(folder, backend, tmp_path):
+    base, ids = make_base(), make_ids()
+    randomize(adapt(base, PrefixTuning(length=2)), seed=8).save(tmp_path / "other")
+    adapted = peft.load(base, folder, name="first").eval()
+    expected = [logits(peft.load(base, path).eval(), ids) for path in (folder, tmp_path / "other")]
+    assert peft.load(adapted, tmp_path / "other", name="second", trainable=True) is adapted
+    assert adapted.names == ["first", "second"] and adapted.active == "second" and not adapted.model.training
+    assert np.array_equal(logits(adapted, ids), expected[1]) and adapted.trainable_parameters()
+    adapted.set_active("first")
+    assert np.array_equal(logits(adapted, ids), expected[0]) and not adapted.trainable_parameters()
+    rows = peft.forward_rows(adapted, ids[:2], ["second", "first"]).numpy()
+    np.testing.assert_allclose(rows, [expected[1][0], expected[0][1]], rtol=0, atol=1e-5)
+    with pytest.raises(ValueError, match="called 'first' already"):
+        peft.load(adapted, folder, name="first")
+    with pytest.raises(ValueError, match="of the same base"):
+        adapted.take(peft.load(make_base(), folder, name="third"))
+    (folder / "adapter_model.safetensors").write_bytes(b"")
+    with pytest.raises(ValueError, match="damaged"):
+        peft.load(adapted, folder, name="fourth")
+    assert adapted.names == ["first", "second"] and adapted.active == "first"
+
+
+def test_another_process_reads_the_same_adapter(folder, tmp_path):
+    """Nothing of the file depends on the process that wrote it: neither random states nor the order of sets."""
+    code = ("import sys; import numpy as np; from minigrad import peft; from tests.peft.rows import *; "
+            "np.save(sys.argv[2], logits(peft.load(make_base(), sys.argv[1]).eval(), make_ids()))")
+    for seed in ("1", "2"):
+        subprocess.run([sys.executable, "-c", code, folder, tmp_path / "y.npy"], check=True, cwd=ROOT,
+                       env={**os.environ, "PYTHONHASHSEED": seed})
+        assert np.array_equal(np.load(tmp_path / "y.npy"), logits(peft.load(make_base(), folder).eval(), make_ids()))
 
 
 def test_missing_extra_and_misshaped_tensors_are_named(backend):
