@@ -9,7 +9,7 @@ from minigrad.experiments.figure import draw_points, groups, new_figure, percent
 from minigrad.experiments.statistics import summarize
 
 # A method belongs where the hyper-parameter that it has puts it, and to the last family if it has none of them.
-FAMILIES = {"low rank": {"rank"}, "adapters": {"bottleneck", "parts"},
+FAMILIES = {"LoRA": {"rank_pattern"}, "other changes of low rank": {"rank"}, "adapters": {"bottleneck", "parts"},
             "prompts and prefixes": {"length", "prefix", "template"},
             "subsets, scales, planes": set()}
 LOOKS = (("#0072B2", "o", "-"), ("#D55E00", "D", "--"), ("#009E73", "^", "-."), ("#CC79A7", "v", ":"),
@@ -22,7 +22,7 @@ def family(method: str) -> str:
     """Which family a registered method belongs to.
 
     >>> family("lora"), family("adapter"), family("prompt"), family("full")
-    ('low rank', 'adapters', 'prompts and prefixes', 'subsets, scales, planes')
+    ('LoRA', 'adapters', 'prompts and prefixes', 'subsets, scales, planes')
     """
     fields = {f.name for f in dataclasses.fields(peft.methods()[method])}
     return next((name for name, marks in FAMILIES.items() if marks & fields), list(FAMILIES)[-1])

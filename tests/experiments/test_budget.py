@@ -72,7 +72,7 @@ def test_a_new_method_joins_by_itself(newcomer):
     rate, how = rates.chosen("tomorrow")
     assert rate == rates.learning_rate("lora") and "nearest relative, lora" in how
     assert rates.learning_rate("stranger") > 0
-    assert families.family("tomorrow") == "low rank" and families.family("stranger").startswith("subsets")
+    assert families.family("tomorrow") == "LoRA" and families.family("stranger").startswith("subsets")
 
 
 def test_every_method_has_a_rate():
@@ -96,12 +96,16 @@ def test_all_methods_are_compared_at_matched_sizes(newcomer, tmp_path, monkeypat
 
 
 def test_many_methods_are_drawn_in_panels():
-    names = ["full", "bitfit", "layernorm", "adapter", "adapter_lin", "adapter_pfeiffer", "parallel", "prefix", "prompt", "lora"]
+    names = ["full", "bitfit", "layernorm", "adapter", "adapter_lin", "adapter_pfeiffer", "parallel", "prefix", "prompt", "lora", "vera"]
     rows = [{"task": "rhyme", "method": name, "seed": s, "trainable": 10 * (i + 1), "acc_base": .1, "acc": .2 + .01 * s}
             for i, name in enumerate(names) for s in range(2)]
     figure, alt = families.draw(rows)
     assert [ax.get_title(loc="left") for ax in figure.axes if ax.get_visible()] == list(families.FAMILIES)
     assert all(name in alt for name in names)
-    for ax in figure.axes:
-        lines = [(line.get_color(), line.get_marker(), line.get_linestyle()) for line in ax.lines if len(line.get_xdata()) == 1]
-        assert lines
+
+
+def test_in_a_panel_no_two_methods_look_alike():
+    members = {}
+    for name in peft.methods():
+        members.setdefault(families.family(name), []).append(name)
+    assert len(set(families.LOOKS)) == len(families.LOOKS) >= max(map(len, members.values())), members
