@@ -12,7 +12,7 @@ import minigrad as mg
 from minigrad import peft, pretrained, tasks
 from minigrad.experiments import budget, table
 from minigrad.experiments.adaptation import make_method, reference_batch
-from minigrad.experiments.families import FAMILIES, LOOKS, family
+from minigrad.experiments.families import FAMILIES, family
 from minigrad.experiments.figure import new_figure
 from minigrad.experiments.statistics import summarize
 from minigrad.experiments.study import Finding, Study, above, difference, matching, mean
@@ -21,6 +21,9 @@ from minigrad.training.fit import Trainer, loss_on
 
 COLUMNS = ("method", "size", "seed", "trainable", "batch", "weight_bytes", "activation_bytes", "gradient_bytes",
            "optimizer_bytes", "largest_batch", "forward_ms", "backward_ms", "step_ms")
+
+
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#999999")     # of the families, in their order
 
 
 @dataclass(frozen=True)
@@ -153,7 +156,7 @@ def draw(rows):
     said, families = [], list(FAMILIES)
     for place, name in enumerate(reversed(names)):
         mine = matching(rows, method=name)
-        color = LOOKS[families.index(family(name))][0]
+        color = COLORS[families.index(family(name))]
         forward, backward = mean(mine, "forward_ms"), mean(mine, "backward_ms")
         left.barh(place, forward, height=0.6, color=color, edgecolor="black", linewidth=0.5)
         left.barh(place, backward, left=forward, height=0.6, facecolor="white", edgecolor=color, hatch="///", linewidth=0.8)
@@ -166,18 +169,20 @@ def draw(rows):
             middle.barh(place, size, left=start, height=0.6, facecolor=gray, hatch=hatch, edgecolor="black", linewidth=0.5,
                         label=what if place == 0 else None)
             start += size
-        right.barh(place, one["largest_batch"], height=0.6, color=color, edgecolor="black", linewidth=0.5)
-        right.annotate(f"{one['largest_batch']}", (one["largest_batch"], place), xytext=(3, 0), textcoords="offset points",
+        right.plot(one["largest_batch"], place, marker="o", color=color)
+        right.annotate(f"{one['largest_batch']:,}", (one["largest_batch"], place), xytext=(6, 0), textcoords="offset points",
                        fontsize=8, va="center")
         said.append(f"{name} {steps.mean:.0f} ms, {start:.1f} MB, batch {one['largest_batch']}")
     left.set_yticks(range(len(names)), [f"{n}, {matching(rows, method=n)[0]['trainable']:,}" for n in reversed(names)],
                     fontsize=8)
     left.set_ylim(-0.6, len(names) - 0.4)
-    left.set_xlabel("ms: forward (full), backward (hatched), step (mark)")
+    left.set_xlabel("ms: forward (filled), backward (hatched), step (line)")
     middle.set_xlabel(f"MB beside the weights, {rows[0]['batch']} words")
     middle.legend(fontsize=8, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, columnspacing=1.0)
     right.set_xlabel("largest batch in full fine-tuning's bytes")
-    right.margins(x=0.12)
+    right.set_xscale("log", base=2)
+    right.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    right.set_xlim(rows[0]["batch"] / 4, 2 * max(row["largest_batch"] for row in rows))
     alt = ("A training step of every method in three panels: time of forward and backward pass, memory beside the weights, and "
            f"the largest batch that fits into the bytes of full fine-tuning with {rows[0]['batch']} words. "
            + "; ".join(reversed(said)) + ".")
