@@ -59,10 +59,11 @@ def draw(rows):
     """(figure, alt text): accuracy over the number of examples, one line per method."""
     figure, ax = new_figure()
     ends, said = [], []
-    for (name,), mine in groups(rows, "method").items():
+    for i, ((name,), mine) in enumerate(groups(rows, "method").items()):
         by = groups(sorted(mine, key=lambda row: row["examples"]), "examples")
-        summaries = draw_points(ax, [n for (n,) in by], [[row["acc"] for row in runs] for runs in by.values()], name, line=True)
-        ends.append((list(by)[-1][0], summaries[-1].mean, name, style(name)[0]))
+        places = [n * 1.1 ** i for (n,) in by]                              # side by side, not over one another
+        summaries = draw_points(ax, places, [[row["acc"] for row in runs] for runs in by.values()], name, line=True)
+        ends.append((places[-1], summaries[-1].mean, name, style(name)[0]))
         said.append(f"{name} " + ", ".join(f"{percent(summarize(r['acc'] for r in runs).mean)} with {n:,}"
                                            for (n,), runs in by.items()))
     amounts = sorted({row["examples"] for row in rows})

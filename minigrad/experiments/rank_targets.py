@@ -52,11 +52,12 @@ def draw(rows):
     """(figure, alt text): accuracy over rank, a line for each choice of matrices."""
     figure, ax = new_figure()
     ends, said = [], []
-    for name, look in zip(dict.fromkeys(row["targets"] for row in rows), LOOKS, strict=False):
+    for i, (name, look) in enumerate(zip(dict.fromkeys(row["targets"] for row in rows), LOOKS, strict=False)):
         mine = matching(rows, targets=name)
         ranks = sorted({row["rank"] for row in mine})
-        summaries = draw_points(ax, ranks, [[row["acc"] for row in matching(mine, rank=r)] for r in ranks], look, line=True)
-        ends.append((ranks[-1], summaries[-1].mean, name, style(look)[0]))
+        places = [r * 1.07 ** (i - 1) for r in ranks]                       # side by side, not over one another
+        summaries = draw_points(ax, places, [[row["acc"] for row in matching(mine, rank=r)] for r in ranks], look, line=True)
+        ends.append((places[-1], summaries[-1].mean, name, style(look)[0]))
         said.append(f"{name}: " + ", ".join(f"rank {r} {percent(s.mean)}" for r, s in zip(ranks, summaries, strict=True)))
     every = sorted({row["rank"] for row in rows})
     ax.set_xscale("log", base=2)

@@ -64,10 +64,10 @@ def draw(rows):
     ends, said = [], []
     for (name,), mine in groups(rows, "method").items():
         by = groups(sorted(mine, key=lambda row: row["trainable"]), "trainable", "size")
-        places = [count for count, _ in by]
+        places = [count * (1.05 if name == "lora" else 1) for count, _ in by]         # beside the prefix's, not over them
         summaries = draw_points(ax, places, [[row["acc"] for row in runs] for runs in by.values()], name, line=True)
-        for (count, size), s in zip(by, summaries, strict=True):
-            ax.annotate(f"{'P' if name == 'prefix' else 'r'}={size}", (count, s.mean), xytext=(6, -11),
+        for place, (_, size), s in zip(places, by, summaries, strict=True):
+            ax.annotate(f"{'P' if name == 'prefix' else 'r'}={size}", (place, s.mean), xytext=(6, -11),
                         textcoords="offset points", fontsize=8, color=style(name)[0])
         ends.append((places[-1], summaries[-1].mean, name, style(name)[0]))
         said.append(f"{name} " + ", ".join(f"{percent(summarize(r['acc'] for r in runs).mean)} with {count:,} (size {size})"
