@@ -40,7 +40,7 @@ class Timing:
         return self.rounds
 
 
-def latency(rounds: int = 30, **options) -> list[dict]:
+def latency(rounds: int = 80, **options) -> list[dict]:
     """Time the forward pass of base, adapters, LoRA and merged LoRA; writes latency.{csv,png,json}.
 
     options: Study's; `seeds` are repetitions, each with other tokens. Run it on a machine that does nothing else.

@@ -63,7 +63,7 @@ def draw(rows):
         by = groups(sorted(mine, key=lambda row: row["examples"]), "examples")
         places = [n * 1.1 ** i for (n,) in by]                              # side by side, not over one another
         summaries = draw_points(ax, places, [[row["acc"] for row in runs] for runs in by.values()], name, line=True)
-        ends.append((places[-1], summaries[-1].mean, name, style(name)[0]))
+        ends.append((1.3 * list(by)[-1][0], summaries[-1].mean, name, style(name)[0]))
         said.append(f"{name} " + ", ".join(f"{percent(summarize(r['acc'] for r in runs).mean)} with {n:,}"
                                            for (n,), runs in by.items()))
     amounts = sorted({row["examples"] for row in rows})

@@ -57,7 +57,7 @@ def draw(rows):
         ranks = sorted({row["rank"] for row in mine})
         places = [r * 1.07 ** (i - 1) for r in ranks]                       # side by side, not over one another
         summaries = draw_points(ax, places, [[row["acc"] for row in matching(mine, rank=r)] for r in ranks], look, line=True)
-        ends.append((places[-1], summaries[-1].mean, name, style(look)[0]))
+        ends.append((1.07 * ranks[-1], summaries[-1].mean, name, style(look)[0]))
         said.append(f"{name}: " + ", ".join(f"rank {r} {percent(s.mean)}" for r, s in zip(ranks, summaries, strict=True)))
     every = sorted({row["rank"] for row in rows})
     ax.set_xscale("log", base=2)
