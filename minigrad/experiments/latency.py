@@ -23,7 +23,7 @@ NOTHING = 0.02                                      # an overhead below this is 
 
 @dataclass(frozen=True)
 class Timing:
-    """One repetition: every variant and every shape, in turn, `rounds` times; the medians count."""
+    """One repetition: every variant and every shape, in turn, `rounds` times; medians count."""
 
     base: str
     seed: int
@@ -40,7 +40,7 @@ class Timing:
         return self.rounds
 
 
-def latency(rounds: int = 80, **options) -> list[dict]:
+def latency(rounds: int = 60, **options) -> list[dict]:
     """Time the forward pass of base, adapters, LoRA and merged LoRA; writes latency.{csv,png,json}.
 
     options: Study's; `seeds` are repetitions, each with other tokens. Run it on a machine that does nothing else.
@@ -71,11 +71,14 @@ def time_all(job: Timing, tick=lambda work: None) -> dict:
                     if number:                      # the first round warms caches up
                         times.setdefault((name, *shape), []).append(1e3 * (time.perf_counter() - began))
             tick(1)
-    medians = {key: sorted(values)[len(values) // 2] for key, values in times.items()}
-    return {"row": {"timings": [
-        {"variant": name, "batch": batch, "length": length, "seed": job.seed, "rounds": job.rounds,
-         "base_ms": medians["base", batch, length], "ms": ms, "overhead": ms / medians["base", batch, length] - 1}
-        for (name, batch, length), ms in medians.items() if name != "base"]}}
+    rows = []
+    for (name, *shape), taken in times.items():
+        if name != "base":                          # compared round by round: a slow moment is one for both
+            base = times["base", *shape]
+            rows.append({"variant": name, "batch": shape[0], "length": shape[1], "seed": job.seed, "rounds": job.rounds,
+                         "base_ms": float(np.median(base)), "ms": float(np.median(taken)),
+                         "overhead": float(np.median(np.divide(taken, base))) - 1})
+    return {"row": {"timings": rows}}
 
 
 def _moved(adapted, seed: int):
@@ -101,7 +104,7 @@ def findings(rows) -> list[Finding]:
     if all(merged.values()):
         worst = max(shapes, key=lambda s: summarize(r["overhead"] for r in merged[s]).mean)
         s = summarize(r["overhead"] for r in merged[worst])
-        found.append(Finding("merged LoRA adds no time", s.mean < NOTHING or not above(s),
+        found.append(Finding("merged LoRA adds no time", s.mean < NOTHING,
                              f"at most {_percent(merged[worst])}, at {worst[0]} × {worst[1]} tokens"))
     return found
 
