@@ -19,10 +19,13 @@ COLUMNS = ("task", "method", "lr", "seed", "steps", "acc_validation", "per_valid
 RANGES = {"full": (2.5e-4, 5e-4, 1e-3, 2e-3), "topk": (1e-3, 2e-3, 4e-3, 8e-3), "adapter": (1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2),
           "prefix": (2e-2, 4e-2, 8e-2, 1.6e-1, 3.2e-1), "prompt": (1e-2, 3e-2, 1e-1, 3e-1),
           "lora": (2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2),
-          "did": (3e-2, 1e-1, 3e-1), "said": (3e-2, 1e-1, 3e-1),            # steps along directions of length 1
+          "did": (1e-2, 3e-2, 1e-1, 3e-1), "said": (3e-2, 1e-1, 3e-1),      # steps along directions of length 1
           "lora_plus": (5e-4, 2e-3, 8e-3), "pissa": (5e-4, 2e-3, 8e-3), "longlora": (5e-4, 2e-3, 8e-3),
-          "residual_adapter": (5e-4, 2e-3, 8e-3), "vera": (8e-3, 3e-2, 1e-1), "ia3": (8e-3, 3e-2, 1e-1),
-          "combined": (4e-3, 1.6e-2, 6.4e-2)}
+          "residual_adapter": (5e-4, 2e-3, 8e-3), "combined": (4e-3, 1.6e-2, 6.4e-2),
+          **dict.fromkeys(("bitfit", "layernorm", "adalora", "multilora", "lora_fa", "adapterdrop"),
+                          (2e-3, 8e-3, 3.2e-2, 1.28e-1)),
+          **dict.fromkeys(("llama_adapter", "ptuning", "preembed"), (7.5e-3, 3e-2, 1.2e-1, 4.8e-1)),
+          **dict.fromkeys(("vera", "ia3"), (8e-3, 3e-2, 1e-1, 4e-1))}
 AROUND = (1 / 4, 1, 4)                              # of the rate of a method's nearest relative, where no range is known
 
 
