@@ -52,8 +52,12 @@ def draw(rows):
         if full:
             reference_line(ax, summarize(full).mean, f"full {percent(summarize(full).mean)}", "full")
         reference_line(ax, base, f"base {percent(base)}")
+    counts = [row["trainable"] for row in rows]
+    ticks = [n for n in (1000, 3000, 10_000, 30_000, 100_000, 1_000_000) if min(counts) / 3 < n < 3 * max(counts)]
     for ax in axes.flat:
         ax.set_xscale("log")
+        ax.set_xticks(ticks, [f"{n:,}" for n in ticks])
+        ax.minorticks_off()
         percent_axis(ax)
     top = max(row["acc"] for row in rows)
     axes.flat[0].set_ylim(0, 1.45 * top if top else 1)              # room for the names
