@@ -105,7 +105,8 @@ def findings(rows) -> list[Finding]:
                        (1, max(row["index"] for row in between)))
         found.append(Finding(f"rank {small} and rank {large} share their first direction, and the later ones less",
                              first.mean > 0.5 and first.mean > last.mean,
-                             f"φ(1, 1) = {first.mean:.2f}, φ({small}, {small}) = {last.mean:.2f}, 1 would be the same"))
+                             f"φ(1, 1) = {first.mean:.2f}, φ({small}, {small}) = {last.mean:.2f}; 1 would be the same, chance "
+                             f"{between[0]['chance']:.3f} and {small * between[0]['chance']:.2f}"))
     seeds = [row for row in overlaps if row["of"] == row["with"] == f"rank {large}" and row["index"] == 1]
     if seeds:
         s, chance = summarize(r["value"] for r in seeds), seeds[0]["chance"]
@@ -140,7 +141,9 @@ def draw(rows):
             left.annotate(name, (places[-1], values[-1]), xytext=(-4, 6), textcoords="offset points", fontsize=8, color=color,
                           ha="right")
         left.set_xscale("log", base=2)
+        left.set_xticks([1, 2, 4, 8, 16, 32, 64], ["1", "2", "4", "8", "16", "32", "64"])
         left.set_yscale("log")
+        left.minorticks_off()
         left.set_ylabel(f"{matrix}: σᵢ / σ₁")
         curves = {f"rank {small} and rank {large}, same seed": (f"rank {small}", f"rank {large}", "adapter"),
                   f"rank {large}, two seeds": (f"rank {large}", f"rank {large}", "lora"),
