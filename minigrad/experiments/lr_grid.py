@@ -5,8 +5,8 @@ from pathlib import Path
 
 from minigrad import pretrained, tasks
 from minigrad.experiments import budget as budgets
+from minigrad.experiments import families, table
 from minigrad.experiments import rates as rates_file
-from minigrad.experiments import table
 from minigrad.experiments.adaptation import Run, make_method, perform
 from minigrad.experiments.compare import METHODS, base_identity
 from minigrad.experiments.figure import draw_points, groups, new_figure, percent, percent_axis, spread_labels, style
@@ -111,21 +111,33 @@ def report(rows, best: dict) -> str:
 
 def draw(rows, best: dict):
     """(figure, alt text): accuracy on validation words over the learning rate, one line per method."""
-    figure, ax = new_figure()
-    points, said = [], []
-    for (name,), of_method in groups(rows, "method").items():
-        by_rate = groups(sorted(of_method, key=lambda row: row["lr"]), "lr")
-        positions, samples = [lr for (lr,) in by_rate], [[r["acc_validation"] for r in runs] for runs in by_rate.values()]
-        summaries = draw_points(ax, positions, samples, name, line=True)
-        points.append((positions[-1], summaries[-1].mean, name, style(name)[0]))
-        said.append(f"{name} best at {best[name]:g} with {percent(summaries[positions.index(best[name])].mean)}")
-    ax.set_xscale("log")
-    percent_axis(ax)
-    ax.margins(x=0.12)
-    ax.set_xlabel("peak learning rate")
-    ax.set_ylabel("validation words right")
-    ax.set_title(f"{rows[0]['task']}: choosing the learning rate", loc="left", fontsize=11)
-    spread_labels(ax, points)
+    title, labels = f"{rows[0]['task']}: choosing the learning rate", ("peak learning rate", "validation words right")
+    many = len(best) > families.MANY
+    if many:
+        figure, found = families.panels(rows, title, *labels)
+    else:
+        figure, ax = new_figure()
+        ax.set_title(title, loc="left", fontsize=11)
+        ax.set_xlabel(labels[0])
+        ax.set_ylabel(labels[1])
+        found = [(ax, {name: (runs, None) for (name,), runs in groups(rows, "method").items()})]
+    said = []
+    for ax, members in found:
+        ends = []
+        for name, (of_method, look) in members.items():
+            by_rate = groups(sorted(of_method, key=lambda row: row["lr"]), "lr")
+            positions = [lr for (lr,) in by_rate]
+            samples = [[r["acc_validation"] for r in runs] for runs in by_rate.values()]
+            summaries = draw_points(ax, positions, samples, name, line=True, label=name, look=look)
+            ends.append((positions[-1], summaries[-1].mean, name, style(name)[0]))
+            said.append(f"{name} best at {best[name]:g} with {percent(summaries[positions.index(best[name])].mean)}")
+        ax.set_xscale("log")
+        if not many:
+            percent_axis(ax)
+            ax.margins(x=0.12)
+            spread_labels(ax, ends)
+    if many:
+        families.finish([ax for ax, _ in found], max(row["acc_validation"] for row in rows))
     alt = (f"Share of validation words right on {rows[0]['task']} against the peak learning rate (logarithmic), mean, 95 "
            "percent interval and single seeds per method: " + "; ".join(said) + ".")
     return figure, alt

@@ -16,7 +16,6 @@ from minigrad.experiments.figure import (
 )
 from minigrad.experiments.statistics import summarize
 
-MANY = 9                                            # more methods than one picture can tell apart
 COLUMNS = ("task", "method", "rank", "alpha", "lr", "seed", "steps", "trainable", "percent", "acc_base", "acc")
 
 
@@ -28,7 +27,7 @@ def write_tradeoff(rows, out, about: dict) -> None:
 
 def draw(rows):
     """(figure, alt text): accuracy over trained parameters, a method's sizes joined by a line; of many, a panel per family."""
-    if len({row["method"] for row in rows}) > MANY:
+    if len({row["method"] for row in rows}) > families.MANY:
         return families.draw(rows)
     task = rows[0]["task"]
     figure, ax = new_figure()
