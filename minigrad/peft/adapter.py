@@ -36,8 +36,8 @@ class Adapter(Method):
 
     def __post_init__(self):
         super().__post_init__()
-        whole_number(self.bottleneck, "Adapter: bottleneck")
-        one_of(self.init, ("zero_up", "houlsby"), "Adapter: init")
+        whole_number(self.bottleneck, f"{type(self).__name__}: bottleneck")
+        one_of(self.init, ("zero_up", "houlsby"), f"{type(self).__name__}: init")
 
     def attach(self, model: Module, rng) -> Module:
         """Put an adapter behind both sub-layers of every block."""

@@ -3,7 +3,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from minigrad.backend import host
 from minigrad.nn import Module
+from minigrad.peft.clone import clone
 from minigrad.peft.layers import Mergeable
 from minigrad.peft.method import Method
 from minigrad.peft.parallel import ScaledParallelAdapter
@@ -18,7 +20,8 @@ class Combined(Method):
     """What `parts` do, one after the other: each is attached to what the ones before it have made.
 
     The default is the "mix and match" adapter: a prefix in attention, a scaled parallel adapter beside the MLP. A part
-    that replaces the whole model (PromptTuning, PTuning, PreEmbed) wants the plain one, so it comes first.
+    that replaces the whole model (PromptTuning, PTuning, PreEmbed, InfixTuning, IntrinsicDimension) wants the plain one,
+    so it comes first. Two parts must not train the same parameter.
     Count: the sum of the parts'. Starts at the base and mergeable: if all parts are (the default is neither).
     Paper: arXiv 2110.04366 for the default.
 
@@ -57,7 +60,8 @@ class Combined(Method):
         object.__setattr__(self, "needs", tuple(dict.fromkeys(name for part in made for name in part.needs)))
 
     def attach(self, model: Module, rng) -> Module:
-        """Attach all; remember which parameters are whose."""
+        """Attach all; remember which parameters are whose. ValueError where two parts train the same parameter."""
+        self._check_overlap(model)
         shares = []
         for part in self.parts:
             before = {id(p): p.requires_grad for p in model.parameters()}
@@ -152,6 +156,16 @@ class Combined(Method):
                 for j in range(i):
                     self.parts[j].load_state(model, self._share(model, own, j), before[j])
                 raise
+
+    def _check_overlap(self, model: Module) -> None:
+        """Each part goes to a twin of its own first, which shows what of the base it trains."""
+        base, owner = {n for n, _ in model.named_parameters(remove_duplicate=False)}, {}
+        for i, part in enumerate(self.parts):
+            twin = part.attach(clone(model), host.np.random.default_rng(0))
+            for name in [n.replace(WRAPPED, "") for n, p in twin.named_parameters() if p.requires_grad]:
+                if name in base and owner.setdefault(name, i) != i:
+                    raise ValueError(f"Combined: {self.parts[owner[name]]!r} and {part!r} both train {name}. Leave one of "
+                                     "them out, or choose others")
 
     def _share(self, model: Module, own: dict, i: int) -> dict:
         mine = {id(p) for p in model.shares[i]}

@@ -9,9 +9,9 @@ from minigrad.backend import host
 from minigrad.models import GPT
 from minigrad.nn import Module, MultiHeadAttention
 from minigrad.peft.method import one_of, whole_number
-from minigrad.peft.prefix import PrefixTuning, attentions
+from minigrad.peft.prefix import PrefixTuning, attentions, occupy
 from minigrad.peft.registry import register
-from minigrad.peft.slots import check_separator
+from minigrad.peft.slots import check_plain, check_separator
 
 # While a forward runs: which tokens stand behind the input, (B or 1, T). In a context variable, since a block that is
 # checkpointed runs again in backward, in the context of its forward.
@@ -91,13 +91,12 @@ class InfixTuning(PrefixTuning):
 
     def attach(self, model: Module, rng) -> Module:
         """Prefix tuning's rows, and the pattern that hides them from the input."""
-        if type(model) is not GPT:
-            raise TypeError(f"InfixTuning works on a GPT; got {type(model).__name__}")
+        check_plain(model, "InfixTuning")
         check_separator(self, model)
         model = super().attach(model, rng)
         infixed = object.__new__(InfixedGPT)
         infixed.__dict__.update(model.__dict__)
         infixed.infix = Infix(self.length, self.separator, self.after)
         for attn in attentions(infixed):
-            attn.pattern = infixed.infix
+            occupy(attn, "pattern", infixed.infix, self)
         return infixed

@@ -83,6 +83,9 @@ class IntrinsicDimension(Method):
 
     def attach(self, model: Module, rng) -> Module:
         """The same model, running with moved weights."""
+        if any(p.requires_grad for p in model.parameters()):
+            raise ValueError(f"{type(self).__name__} moves all parameters of the model that it gets, and what an earlier part "
+                             "trains would be among them: it comes first among the parts of Combined")
         moved = _on_plane(type(model))
         moved.__dict__.update(model.__dict__)
         spots, size, layers = _spots(moved)

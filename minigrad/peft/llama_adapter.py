@@ -8,7 +8,7 @@ from minigrad.backend import host
 from minigrad.nn import Module, MultiHeadAttention, Parameter
 from minigrad.nn import functional as F
 from minigrad.peft.method import Method, parameter, whole_number
-from minigrad.peft.prefix import attentions
+from minigrad.peft.prefix import attentions, occupy
 from minigrad.peft.registry import register
 
 
@@ -63,10 +63,8 @@ class LlamaAdapter(Method):
         """Put a gated prompt beside the attention of the top blocks."""
         c, like = model.config, model.norm.weight
         for attn in attentions(model)[c.n_layers - self._layers(c):]:
-            if attn.beside is not None:
-                raise ValueError("LlamaAdapter: something stands beside this model's attention already")
-            attn.beside = GatedPrompt(parameter(rng.standard_normal((self.length, c.d_model)), like),
-                                      parameter(host.np.zeros(c.n_heads), like))
+            occupy(attn, "beside", GatedPrompt(parameter(rng.standard_normal((self.length, c.d_model)), like),
+                                               parameter(host.np.zeros(c.n_heads), like)), self)
         return model
 
     def count(self, config) -> int:

@@ -11,7 +11,7 @@ from minigrad.peft.clone import thaw
 from minigrad.peft.layernorm import norm_parameters
 from minigrad.peft.lora import LoRA
 from minigrad.peft.method import Method, whole_number
-from minigrad.peft.prefix import attentions
+from minigrad.peft.prefix import attentions, occupy
 from minigrad.peft.registry import register
 
 
@@ -101,7 +101,7 @@ class LongLoRA(Method):
             for p in [table.weight for table in tables if table is not None] + norm_parameters(model):
                 thaw(p)
         for attn in attentions(model):
-            attn.pattern = ShiftedGroups(self.group)
+            occupy(attn, "pattern", ShiftedGroups(self.group), self)
         if self.extend > 1:
             c = model.config
             model.config = dataclasses.replace(c, context=c.context * self.extend,

@@ -7,7 +7,7 @@ from minigrad.nn import functional as F
 from minigrad.ops import cat
 from minigrad.peft.adapted import AdaptedModel
 from minigrad.peft.lora import LoRA, lora_layers
-from minigrad.peft.method import fill
+from minigrad.peft.method import fill, of_kind
 from minigrad.peft.targets import WRAPPED
 
 
@@ -30,6 +30,7 @@ def mix(adapted: AdaptedModel, name: str, weights: dict[str, float]) -> AdaptedM
     if not weights:
         raise ValueError("mix needs the weight of at least one adapter: {name: weight, …}")
     entries = {n: adapted._entry(n) for n in weights}
+    weights = {n: of_kind(w, "float", f"mix: the weight of {n!r}") for n, w in weights.items()}
     if merged := [n for n, e in entries.items() if e.merged]:
         raise ValueError(f"adapter {merged[0]!r} is merged: unmerge() before mixing")
     methods = [e.method for e in entries.values()]

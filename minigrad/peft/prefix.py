@@ -86,25 +86,26 @@ class PrefixTuning(Method):
 
     def __post_init__(self):
         super().__post_init__()
-        whole_number(self.length, "PrefixTuning: length")
+        kind = type(self).__name__
+        whole_number(self.length, f"{kind}: length")
         if self.hidden is not None:
-            whole_number(self.hidden, "PrefixTuning: hidden")
-        one_of(self.positions, ("shift", "keep"), "PrefixTuning: positions")
-        one_of(self.init, ("activations", "random"), "PrefixTuning: init")
+            whole_number(self.hidden, f"{kind}: hidden")
+        one_of(self.positions, ("shift", "keep"), f"{kind}: positions")
+        one_of(self.init, ("activations", "random"), f"{kind}: init")
 
     def attach(self, model: Module, rng) -> Module:
         """Give every attention its prefix."""
         c, like, P = model.config, model.token_embedding.weight, self.length
         if P + 1 > c.context:
-            raise ValueError(f"PrefixTuning: length={P} leaves no room in a context of {c.context}; it must be at most "
-                             f"{c.context - 1}")
+            raise ValueError(f"{type(self).__name__}: length={P} leaves no room in a context of {c.context}; it must be "
+                             f"at most {c.context - 1}")
         if self.init == "activations":
             rows = activations(model, rng.integers(0, c.vocab_size, P))
         else:
             rows = 0.02 * rng.standard_normal((c.n_layers, 2, c.n_heads, P, c.d_model // c.n_heads))
         if self.hidden is None:
             for attn, (key, value) in zip(attentions(model), rows, strict=True):
-                attn.prefix = Prefix(parameter(key, like), parameter(value, like))
+                occupy(attn, "prefix", Prefix(parameter(key, like), parameter(value, like)), self)
         else:
             self._attach_network(model, rows, like, rng)
         if self.positions == "shift":
@@ -161,13 +162,21 @@ class PrefixTuning(Method):
             # Least squares makes the network start at the wanted rows: (2, H, P, D/H) -> (P, 2·D), exactly where m ≥ P.
             wanted = np.asarray(pair, dtype=np.float64).transpose(2, 0, 1, 3).reshape(P, 2 * d)
             out = np.linalg.lstsq(h, wanted, rcond=None)[0].T
-            attn.prefix = ReparametrizedPrefix(
-                trunk, Affine(parameter(out, like), parameter(np.zeros(2 * d), like)), model.config.n_heads)
+            out = Affine(parameter(out, like), parameter(np.zeros(2 * d), like))
+            occupy(attn, "prefix", ReparametrizedPrefix(trunk, out, model.config.n_heads), self)
 
 
 def attentions(model: Module) -> list[MultiHeadAttention]:
     """The attention of every layer, whatever is wrapped around it."""
     return [m for m in model.modules() if isinstance(m, MultiHeadAttention)]
+
+
+def occupy(attn: MultiHeadAttention, place: str, thing, method: Method) -> None:
+    """Put `thing` at one of attention's open places; ValueError where another method has put something there."""
+    if getattr(attn, place) is not None:
+        raise ValueError(f"{type(method).__name__}: attention has one place for a {place}, and a method before it has taken "
+                         "that. Combine methods that need different places, or put this one into an adapter of its own")
+    setattr(attn, place, thing)
 
 
 def activations(model: Module, ids) -> list:

@@ -10,7 +10,7 @@ from minigrad.nn import Module
 from minigrad.ops import cat
 from minigrad.peft.method import Method, fill, one_of, parameter, whole_number
 from minigrad.peft.registry import register
-from minigrad.peft.slots import initial_rows
+from minigrad.peft.slots import check_plain, initial_rows
 
 FILE_KEY = "prompt_embeddings"                      # PEFT's one tensor (P, D)
 
@@ -75,8 +75,7 @@ class PromptTuning(Method):
 
     def attach(self, model: Module, rng) -> Module:
         """The same GPT with a prompt in front."""
-        if type(model) is not GPT:
-            raise TypeError(f"PromptTuning works on a GPT; got {type(model).__name__}")
+        check_plain(model, "PromptTuning")
         c, table = model.config, model.token_embedding.weight
         if self.length + 1 > c.context:
             raise ValueError(f"PromptTuning: length={self.length} leaves no room in a context of {c.context}; it must "

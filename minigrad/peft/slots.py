@@ -104,8 +104,7 @@ class SlotInput(Wrapped):
 
 def with_slots(model: Module, slots: Module, before: tuple, separator: int | None, owner: str) -> SlottedGPT:
     """The same GPT with these slots; what `Method.attach` of the prompt methods returns."""
-    if type(model) is not GPT:
-        raise TypeError(f"{owner} works on a GPT; got {type(model).__name__}")
+    check_plain(model, owner)
     context = model.config.context
     if len(before) + 1 > context:
         raise ValueError(f"{owner}: {len(before)} slots leave no room in a context of {context}; there must be at most "
@@ -115,6 +114,13 @@ def with_slots(model: Module, slots: Module, before: tuple, separator: int | Non
     slotted.slots, slotted.before, slotted.separator = slots, before, separator
     slotted.position_shift += len(before)
     return slotted
+
+
+def check_plain(model: Module, owner: str) -> None:
+    """TypeError unless the model is a GPT as it was made: methods that change its forward replace the whole model."""
+    if type(model) is not GPT:
+        raise TypeError(f"{owner} works on a GPT; got {type(model).__name__}. Among the parts of Combined it comes first, and "
+                        "no other part may change what the whole model does")
 
 
 def check_separator(method, model: Module) -> None:

@@ -28,7 +28,7 @@ def test_the_parts_do_what_they_do_alone(backend):
 
 @pytest.mark.parametrize("parts", [
     (ResidualAdapter(), LoRA(rank=2)), (LoRA(rank=2), LoRA(rank=1, targets=("up_proj", "k_proj"))),
-    (TopK(1), LoRA(rank=2, targets="blocks.0.*_proj"), BitFit()), (peft.LongLoRA(rank=2), LoRA(rank=1, targets="up_proj"))],
+    (TopK(1), LoRA(rank=2, targets="blocks.0.*_proj")), (peft.LongLoRA(rank=2), LoRA(rank=1, targets="up_proj"))],
     ids=str)
 def test_merged_parts_are_the_parts_and_come_out_again(parts, backend):
     base, ids = make_base("float64"), make_ids()
@@ -59,6 +59,39 @@ def test_a_prompt_comes_first(backend):
         Combined(("lora", "prefix"))
     with pytest.raises(ValueError, match="not combined themselves"):
         Combined((LoRA(), Combined()))
+
+
+KINDS = (LoRA(rank=2, targets=("q_proj", "down_proj")), peft.PiSSA(rank=2, targets=("o_proj", "up_proj")), BitFit(),
+         ResidualAdapter(), peft.AdapterL(2), PrefixTuning(length=2), peft.InfixTuning(length=2), PromptTuning(length=2),
+         peft.PreLayer(1, 1), peft.LlamaAdapter(2), peft.LongLoRA(rank=2, group=2), peft.IntrinsicDimension(5), peft.SAID(9))
+
+
+@pytest.mark.parametrize("first", KINDS, ids=str)
+@pytest.mark.parametrize("second", KINDS, ids=str)
+def test_two_of_any_kind_work_together_or_are_refused(first, second, backend, tmp_path):
+    base, ids, method = make_base("float64"), make_ids(), Combined((first, second))
+    try:
+        adapted = randomize(adapt(base, method)).eval()
+    except (ValueError, TypeError) as refusal:
+        assert any(words in str(refusal) for words in ("both train", "comes first", "place for a"))
+        return
+    trained = adapted.named_trainable_parameters()
+    assert method.count(base.config) == sum(p.size for _, p in trained)
+    assert sorted(n for group in adapted.param_groups(0.1) for n, _ in group["params"]) == sorted(n for n, _ in trained)
+    y = logits(adapted, ids)
+    loss_of(adapted, ids).backward()
+    assert [n for n, p in trained if p.grad is None] == []
+    if method.mergeable:
+        try:
+            plain = adapted.merge_and_unload()
+        except ValueError as refusal:
+            assert "two parts change the weight of" in str(refusal)
+        else:
+            np.testing.assert_allclose(logits(plain, ids), y, rtol=0, atol=1e-10)
+    assert np.array_equal(logits(adapted, ids), y)
+    adapted.save(tmp_path)
+    np.testing.assert_allclose(logits(peft.load(make_base("float64"), tmp_path).eval(), ids), y, rtol=0, atol=1e-10)
+    assert np.array_equal(base.token_embedding.weight.numpy(), make_base("float64").token_embedding.weight.numpy())
 
 
 def test_files_hold_the_parts_and_a_network_is_baked(backend, tmp_path):
