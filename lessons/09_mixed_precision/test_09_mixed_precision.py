@@ -3,7 +3,7 @@ import numpy as np
 
 import minigrad as mg
 from lessons import engine
-from lessons.kit import calls, cases, check, exercise, rng, same, unchanged
+from lessons.kit import calls, cases, check, exercise, rng, same, same_each, unchanged
 
 
 def bf16(x):
@@ -59,14 +59,16 @@ def test_unscale(ex, scale):
 
 
 @exercise("09.2")
-@cases(bad=[np.inf, -np.inf, np.nan], where=[0, 1, 2])
-def test_one_bad_number_is_found(ex, bad, where):
-    grads = [np.ones((2, 3), np.float32), np.ones(4, np.float32), np.ones((3, 1), np.float32)]
-    grads[where].ravel()[-1] = bad
-    out = ex.unscale(grads, 8.0)
-    check(isinstance(out, tuple | list) and len(out) == 2, "unscale: return (gradients, found_inf)")
-    check(isinstance(out[1], bool | np.bool_) and bool(out[1]),
-          f"unscale: gradient {where} holds {bad}, so found_inf should be True, yours is {out[1]!r}")
+def test_one_bad_number_is_found(ex):
+    rows = []
+    for bad, where in [*((bad, where) for bad in (np.inf, -np.inf, np.nan) for where in range(3)), (1e30, 1)]:
+        grads = [np.ones((2, 3), np.float32), np.ones(4, np.float32), np.ones((3, 1), np.float32)]
+        grads[where].ravel()[-1] = bad
+        out = ex.unscale(grads, 8.0)
+        check(isinstance(out, tuple | list) and len(out) == 2, "unscale: return (gradients, found_inf)")
+        check(isinstance(out[1], bool | np.bool_), f"unscale: found_inf should be True or False, yours is {out[1]!r}")
+        rows.append((bool(out[1]), not np.isfinite(bad), f"unscale: gradient {where} holds {bad:g}: found_inf"))
+    same_each(rows)
 
 
 @exercise("09.3")
@@ -102,7 +104,7 @@ def test_a_step_is_skipped(ex):
 def test_next_scale(ex, growth, backoff, interval, seed):
     chance, scale, good, told = rng(seed), 1024.0, 0, []
     history = chance.random(60) < 0.15
-    streak, want = 0, 1024.0                        # said in another way: a streak of good steps, cut where the scale changes
+    rows, streak, want = [], 0, 1024.0              # said in another way: a streak of good steps, cut where the scale changes
     for step, found in enumerate(history):
         got = ex.next_scale(scale, good, bool(found), growth, backoff, interval)
         check(isinstance(got, tuple | list) and len(got) == 2, "next_scale: return (scale, good_steps)")
@@ -111,9 +113,9 @@ def test_next_scale(ex, growth, backoff, interval, seed):
         streak %= interval
         told.append("overflow" if found else "good")
         where = f"next_scale, interval {interval}, step {step} (the last: {', '.join(told[-interval - 1:])})"
-        same(got[0], want, f"{where}: scale", rtol=1e-9)
-        same(got[1], streak, f"{where}: good_steps")
+        rows += [(got[0], want, f"{where}: scale"), (got[1], streak, f"{where}: good_steps")]
         scale, good = got
+    same_each(rows, rtol=1e-9)
 
 
 @exercise("09.4")
@@ -121,6 +123,7 @@ def test_next_scale_by_default(ex):
     same(ex.next_scale(65536.0, 1998, False), (65536.0, 1999), "next_scale(65536, 1998, False)")
     same(ex.next_scale(65536.0, 1999, False), (131072.0, 0), "next_scale(65536, 1999, False)")
     same(ex.next_scale(65536.0, 1999, True), (32768.0, 0), "next_scale(65536, 1999, True)")
+    same(ex.next_scale(1.0, 7, True), (0.5, 0), "next_scale(1, 7, True)")
 
 
 @exercise("09.5")
@@ -142,6 +145,13 @@ def test_swallowed_by_hand(ex):
     w = np.array([1.0, 1.0, 1.0, 2.0, -1.0], np.float32)
     update = np.array([2.0 ** -12, 2.0 ** -10, 0.0, 2.0 ** -10, 2.0 ** -13], np.float32)
     same(ex.swallowed(w, update, half), 3 / 4, "swallowed by fp16: 1 + 2^-12, 1 + 2^-10, 1 + 0, 2 + 2^-10, −1 + 2^-13")
+
+
+@exercise("09.5")
+def test_swallowed_or_rounded_away(ex):
+    w, big, small = np.ones(1, np.float32), np.array([2048.0], np.float32), np.array([1e-6], np.float32)
+    same(ex.swallowed(big, small, half), 1.0, "swallowed by fp16: 2048 + 1e-6, an update that fp16 itself knows")
+    same(ex.swallowed(w, small, lambda x: x), 0.0, "swallowed by float32: 1 + 1e-6")
 
 
 @exercise("09.6")

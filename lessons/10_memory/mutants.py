@@ -79,6 +79,14 @@ def buffer_bytes(arrays):
 def buffer_bytes(arrays):
     return sum({id(a): a.nbytes for a in arrays if a.base is None}.values())
 '''),
+    Mutant("10.3", "goes one step", "You look at .base once. It may be a view too; go on until .base is None.", '''
+def buffer_bytes(arrays):
+    owners = {}
+    for a in arrays:
+        owner = a if a.base is None else a.base
+        owners[id(owner)] = owner.nbytes
+    return sum(owners.values())
+'''),
     Mutant("10.4", "keeps the inputs of frozen layers", "A linear layer keeps its input for the gradient of its weight. Frozen, it has none to "
            "compute, and keeps nothing.", '''
 def block_keeps(batch, tokens, d_model, d_ff, trained):

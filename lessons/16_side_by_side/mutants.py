@@ -174,6 +174,13 @@ def paired(a, b):
         raise ValueError("too few")
     return np.mean(differences), T975[n - 1] * np.std(differences, ddof=1)
 '''),
+    Mutant("16.4", "takes sizes", "You took the sizes of the differences. A seed on which b is better must count against a.", '''
+def paired(a, b):
+    d = np.array([abs(a[s] - b[s]) for s in a if s in b])
+    if len(d) < 2:
+        raise ValueError("a paired comparison needs two common seeds or more")
+    return d.mean(), T975[len(d) - 1] * d.std(ddof=1) / np.sqrt(len(d))
+'''),
     Mutant("16.5", "takes the luckiest run", "You chose the rate of the single best run. One lucky seed is no reason; compare means.", '''
 def choose_rate(scores):
     rates = sorted(scores)

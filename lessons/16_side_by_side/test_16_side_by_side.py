@@ -6,7 +6,7 @@ import numpy as np
 
 import minigrad as mg
 from lessons import engine
-from lessons.kit import calls, cases, check, exercise, fail, rng, same
+from lessons.kit import calls, cases, check, exercise, fail, rng, same, unchanged
 from minigrad.experiments.statistics import summarize
 
 
@@ -21,7 +21,8 @@ def by_recursion(a, b):
 
 
 @exercise("16.1")
-@cases(a=["kitten", "", "abc", "flaw", "a b c d", "gambol", "xyxyx", "AAAB"], b=["sitting", "word", "", "lawn", "a c d e", "gumbo", "yxyxyx", "BAAA"])
+@cases(a=["kitten", "", "abc", "flaw", "a b c d", "gambol", "xyxyx", "AAAB", "ab",
+                                                                              "abcdefghijklmnop"], b=["sitting", "word", "", "lawn", "a c d e", "gumbo", "yxyxyx", "BAAA", "ba", "ponmlkjihgfedcba"])
 def test_edit_distance(ex, a, b):
     a, b = list(a), list(b)
     before = a[:], b[:]
@@ -53,7 +54,15 @@ def test_error_rate(ex, n):
     for answer, answers in zip(PREDICTIONS[:n], ACCEPTED[:n], strict=True):
         distances = [hamming(answer, one) for one in answers]
         errors, symbols = errors + min(distances), symbols + len(answers[distances.index(min(distances))])
-    same(ex.error_rate(PREDICTIONS[:n], ACCEPTED[:n], hamming), errors / symbols, f"error_rate of {n} words")
+    p, a = PREDICTIONS[:n], ACCEPTED[:n]
+    with unchanged(p, a):
+        got = ex.error_rate(p, a, hamming)
+    same(got, errors / symbols, f"error_rate of {n} words")
+
+
+@exercise("16.2")
+def test_error_rate_above_one(ex):
+    same(ex.error_rate([list("abcdef")], [[list("xy")]], hamming), 3.0, "error_rate of 'abcdef' with 'xy' accepted: six edits, two symbols")
 
 
 @exercise("16.2")
@@ -92,7 +101,8 @@ def test_interval(ex, values):
 
 
 @exercise("16.4")
-@cases(a=[{0: 0.5, 1: 0.6, 2: 0.4}, {4: 0.9, 7: 0.2}, {3: 1.0, 1: 2.0, 2: 4.0, 9: 8.0}], b=[{2: 0.3, 0: 0.45, 1: 0.5}, {7: 0.1, 4: 0.3, 5: 0.0}, {1: 0.5, 2: 0.25, 4: 0.0, 3: 0.1}])
+@cases(a=[{0: 0.5, 1: 0.6, 2: 0.4}, {4: 0.9, 7: 0.2}, {3: 1.0, 1: 2.0, 2: 4.0, 9: 8.0}, {0: 0.1, 1: 0.6, 2: 0.3}],
+       b=[{2: 0.3, 0: 0.45, 1: 0.5}, {7: 0.1, 4: 0.3, 5: 0.0}, {1: 0.5, 2: 0.25, 4: 0.0, 3: 0.1}, {0: 0.2, 1: 0.4, 2: 0.6}])
 def test_paired(ex, a, b):
     d = np.array([a[s] - b[s] for s in sorted(set(a) & set(b))])
     before = dict(a), dict(b)

@@ -42,6 +42,8 @@ def test_move(ex, shapes):
     flat = iter(change.tolist())
     for i, (mine, a) in enumerate(zip(got, arrays, strict=True)):
         same(mine, a + np.array([next(flat) for _ in range(a.size)]).reshape(a.shape), f"move: array {i} of shapes {shapes}")
+    single = ex.move([a.astype(np.float32) for a in arrays], change.astype(np.float32))[0]
+    check(np.asarray(single).dtype == np.float32, f"move: float32 weights should stay float32, yours are {np.asarray(single).dtype}")
 
 
 @exercise("17.2")

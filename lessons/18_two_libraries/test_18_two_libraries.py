@@ -61,6 +61,11 @@ def test_gelu(ex, name, shape):
     same(get(y), want.astype(np.float32), f"gelu on {name}", dtype=True)
 
 
+@exercise("18.2")
+def test_gelu_keeps_float64_and_does_not_overflow(ex):
+    same(ex.gelu(np.array([1.0, 1000.0, -1000.0]), np), np.array([0.841192, 1000.0, 0.0]), "gelu of 1, 1000 and −1000 in float64", dtype=True)
+
+
 @exercise("18.3")
 @cases(name=ON, shape=[(2, 3), (5,)])
 def test_embed(ex, name, shape):
@@ -74,6 +79,7 @@ def test_embed(ex, name, shape):
     same(get(rows), [table[i] for i in ids.ravel()] if len(shape) == 1 else [[table[i] for i in row] for row in ids],
          f"embed on {name}", rtol=0, atol=0, dtype=False)
     same(get(ex.embed(given, ids.tolist(), send)), table[ids], f"embed on {name}, ids as a list")
+    same(get(ex.embed(given, ids[:0], send)), table[ids[:0]], f"embed on {name}, no ids")
 
 
 @exercise("18.3")

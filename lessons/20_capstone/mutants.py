@@ -87,6 +87,12 @@ def plural(sounds):
     sounds += ["IH", "Z"] if sounds[-1] in HISSING else ["S" if sounds[-1] in VOICELESS else "Z"]
     return sounds
 '''),
+    Mutant("20.2", "looks at all sounds", "The last sound decides. desk, D EH S K, has an S inside and still gets S.", '''
+def plural(sounds):
+    if any(s in HISSING for s in sounds):
+        return [*sounds, "IH", "Z"]
+    return [*sounds, "S" if sounds[-1] in VOICELESS else "Z"]
+'''),
     Mutant("20.3", "uses commas", "The cells of a row are separated by tabs; a task file is no CSV.", '''
 def task_file(examples):
     rows, written = [], set()
@@ -136,6 +142,15 @@ def task_file(examples):
         written.add(word)
     return "".join(rows)
 '''),
+    Mutant("20.3", "finds words in words", "You look for the word anywhere in the text. do stands in dog, and use in house: "
+           "compare whole words.", '''
+def task_file(examples):
+    text = ""
+    for word, answers in examples:
+        if word not in text:
+            text += "\\t".join([word, *(" ".join(a) for a in answers)]) + "\\n"
+    return text
+'''),
     Mutant("20.4", "knows one answer", "Only the first accepted answer counts with you. Any of them is right.", '''
 def words_right(predictions, accepted):
     return sum(p == answers[0] for p, answers in zip(predictions, accepted)) / len(predictions)
@@ -155,6 +170,10 @@ def words_right(predictions, accepted):
     Mutant("20.4", "returns percent", "You returned percent; a share lies between 0 and 1.", '''
 def words_right(predictions, accepted):
     return 100 * sum(p in answers for p, answers in zip(predictions, accepted)) / len(predictions)
+'''),
+    Mutant("20.4", "lets it go on", "A prediction that goes on after the right sounds is wrong: K AE T S is not cat.", '''
+def words_right(predictions, accepted):
+    return sum(any(p[:len(a)] == a for a in answers) for p, answers in zip(predictions, accepted)) / len(predictions)
 '''),
     Mutant("20.5", "chooses by the test set", "You chose by the test set. Then its score is too good: it was picked because it is high. Choose on validation, report test once.", '''
 def best(trials):

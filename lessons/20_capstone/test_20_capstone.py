@@ -6,12 +6,12 @@ import numpy as np
 
 import minigrad as mg
 from lessons import engine, mine
-from lessons.kit import calls, cases, check, exercise, rng, same
+from lessons.kit import calls, cases, check, exercise, rng, same, unchanged
 
-SOUNDS = {"cat": "K AE T", "dog": "D AO G", "horse": "HH AO R S", "bridge": "B R IH JH", "tree": "T R IY", "laugh": "L AE F",
+SOUNDS = {"desk": "D EH S K", "bus": "B AH S", "cat": "K AE T", "dog": "D AO G", "horse": "HH AO R S", "bridge": "B R IH JH", "tree": "T R IY", "laugh": "L AE F",
           "dish": "D IH SH", "cloth": "K L AO TH", "rose": "R OW Z", "ball": "B AO L", "watch": "W AA CH", "cup": "K AH P",
           "book": "B UH K", "thing": "TH IH NG", "garage": "G ER AA ZH"}
-PLURALS = {"cat": "K AE T S", "dog": "D AO G Z", "horse": "HH AO R S IH Z", "bridge": "B R IH JH IH Z", "tree": "T R IY Z",
+PLURALS = {"desk": "D EH S K S", "bus": "B AH S IH Z", "cat": "K AE T S", "dog": "D AO G Z", "horse": "HH AO R S IH Z", "bridge": "B R IH JH IH Z", "tree": "T R IY Z",
            "laugh": "L AE F S", "dish": "D IH SH IH Z", "cloth": "K L AO TH S", "rose": "R OW Z IH Z", "ball": "B AO L Z",
            "watch": "W AA CH IH Z", "cup": "K AH P S", "book": "B UH K S", "thing": "TH IH NG Z", "garage": "G ER AA ZH IH Z"}
 
@@ -90,25 +90,29 @@ def test_plural(ex, word):
     got = ex.plural(sounds)
     check(sounds == SOUNDS[word].split(), "plural: your function changed the list that it was given; return a new one")
     check(got is not None, "plural: your function returned nothing (None); did you forget `return`?")
-    check(isinstance(got, list | tuple), f"plural: expected a list of sounds, yours is {got!r}")
+    check(isinstance(got, list | tuple) and all(type(s) is str for s in got), f"plural: expected a list of sounds, yours is {got!r}")
     check(list(got) == PLURALS[word].split(), f"plural of {word}, {SOUNDS[word]}: expected {PLURALS[word]}, yours is "
                                               f"{' '.join(map(str, got))}")
 
 
 EXAMPLES = [("cat", [["K", "AE", "T", "S"]]), ("house", [["HH", "AW", "Z", "IH", "Z"], ["HH", "AW", "S", "IH", "Z"]]),
-            ("dog", [["D", "AO", "G", "Z"]]), ("cat", [["K", "AA", "T"]]), ("ox", [["AA", "K", "S", "AH", "N"]])]
+            ("dog", [["D", "AO", "G", "Z"]]), ("cat", [["K", "AA", "T"]]), ("ox", [["AA", "K", "S", "AH", "N"]]),
+            ("do", [["D", "UW", "Z"]]), ("use", [["Y", "UW", "S", "IH", "Z"]])]
 
 
 @exercise("20.3")
-@cases(n=[1, 2, 4, 5])
+@cases(n=[1, 2, 4, 5, 7])
 def test_task_file(ex, n):
     rows = {1: "cat\tK AE T S\n"}
     rows[2] = rows[1] + "house\tHH AW Z IH Z\tHH AW S IH Z\n"
     rows[4] = rows[2] + "dog\tD AO G Z\n"
     rows[5] = rows[4] + "ox\tAA K S AH N\n"
-    got = ex.task_file(EXAMPLES[:n])
+    rows[7] = rows[5] + "do\tD UW Z\n" + "use\tY UW S IH Z\n"
+    given = EXAMPLES[:n]
+    with unchanged(given):
+        got = ex.task_file(given)
     check(got is not None, "task_file: your function returned nothing (None); did you forget `return`?")
-    check(got == rows[n], f"task_file of {n} examples: expected {rows[n]!r}, yours is {got!r}")
+    check(type(got) is str and got == rows[n], f"task_file of {n} examples: expected {rows[n]!r}, yours is {got!r}")
 
 
 @exercise("20.3")
@@ -124,24 +128,30 @@ def test_task_file_is_read(ex):
 
 
 @exercise("20.4")
-@cases(n=[5, 3, 1])
+@cases(n=[5, 3, 1, 8])
 def test_words_right(ex, n):
-    predictions = [["K", "AE", "T"], ["HH", "AW", "S"], ["D", "AO"], [], ["T", "K", "AE"]][:n]
-    accepted = [[["K", "AE", "T"]], [["HH", "AW", "Z"], ["HH", "AW", "S"]], [["D", "AO", "G"]], [["AE"]], [["K", "AE", "T"]]][:n]
-    same(ex.words_right(predictions, accepted), {5: 2 / 5, 3: 2 / 3, 1: 1.0}[n], f"words_right of {n} predictions")
+    cat, dog = ["K", "AE", "T"], ["D", "AO", "G"]
+    predictions = [cat, ["HH", "AW", "S"], ["D", "AO"], [], ["T", "K", "AE"], [*cat, "S"], cat, dog][:n]
+    accepted = [[cat], [["HH", "AW", "Z"], ["HH", "AW", "S"]], [dog], [["AE"]], [cat], [cat], [dog], [dog, list(dog)]][:n]
+    with unchanged(predictions, accepted):
+        got = ex.words_right(predictions, accepted)
+    same(got, {8: 3 / 8, 5: 2 / 5, 3: 2 / 3, 1: 1.0}[n], f"words_right of {n} predictions")
 
 
 TRIALS = [dict(rank=1, trained=100, validation=0.50, test=0.70), dict(rank=2, trained=200, validation=0.62, test=0.55),
           dict(rank=8, trained=800, validation=0.62, test=0.60), dict(rank=16, trained=1600, validation=0.60, test=0.66),
-          dict(rank=4, trained=400, validation=0.55, test=0.50)]
+          dict(rank=4, trained=400, validation=0.55, test=0.50), dict(rank=32, trained=3200, validation=0.621, test=0.40),
+          dict(rank=3, trained=150, validation=0.62, test=0.55)]
 
 
 @exercise("20.5")
-@cases(order=[(0, 1, 2, 3), (2, 3, 1, 0), (3, 2, 0), (0,), (2, 0, 1), (4, 2, 3, 1)], want=[2, 2, 8, 1, 2, 2])
+@cases(order=[(0, 1, 2, 3), (2, 3, 1, 0), (3, 2, 0), (0,), (2, 0, 1), (4, 2, 3, 1), (1, 5, 0), (1, 6, 2)], want=[2, 2, 8, 1, 2, 2, 32, 3])
 def test_best(ex, order, want):
-    got = ex.best([dict(TRIALS[i]) for i in order])
-    check(isinstance(got, dict) and "rank" in got, f"best: return one of the trials, a dictionary; yours is {got!r}")
-    shown = ", ".join(f"rank {TRIALS[i]['rank']}: {TRIALS[i]['validation']:.2f}" for i in order)
+    trials = [dict(TRIALS[i]) for i in order]
+    with unchanged(trials):
+        got = ex.best(trials)
+    check(any(got is trial for trial in trials), f"best: return one of the trials, a dictionary; yours is {got!r}")
+    shown = ", ".join(f"rank {TRIALS[i]['rank']}: {TRIALS[i]['validation']:.3g}" for i in order)
     check(got["rank"] == want, f"best of the trials with validation {shown}: expected rank {want}, yours is rank {got['rank']}")
 
 
@@ -159,11 +169,12 @@ def test_your_step_trains_a_transformer_of_the_lessons(ex):
 def test_your_task_gets_an_adapter(ex):
     """Your rule makes the examples, your file holds them, your step trains LoRA on the model that reads, your score counts."""
     step, plural, task_file, words_right, best = (calls(f) for f in (ex.training_step, ex.plural, ex.task_file, ex.words_right, ex.best))
+    mg.manual_seed(20)
     base, tokenizer = mg.pretrained.load()
     read = mg.tasks.get("pronounce")
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "plural.tsv"
-        words = [(word, [plural(sounds) for sounds in answers]) for word, answers in read.examples("adapt")[:1000] if len(word) <= 4]
+        words = [(word, [plural(sounds) for sounds in answers]) for word, answers in read.examples("adapt")[:3000] if len(word) <= 4]
         path.write_text(task_file(words), encoding="utf-8")
         task = mg.tasks.get(path)
     check_on = task.examples("validation")[:16]
