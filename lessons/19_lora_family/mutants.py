@@ -143,6 +143,11 @@ def ia3_merge(W, b, l, of_input):
 def ia3_merge(W, b, l, of_input):
     return (W + l, b) if of_input else (W + l[:, None], b + l)
 '''),
+    Mutant("19.5", "goes by the length of l", "You look at how long l is. In a square layer both lengths are the same; of_input "
+           "says which case it is.", '''
+def ia3_merge(W, b, l, of_input):
+    return (W * l, b) if len(l) == W.shape[1] else (l[:, None] * W, l * b)
+'''),
     Mutant("19.6", "trains A in LoRA-FA", "LoRA-FA freezes A: only B's r·out numbers are trained.", '''
 def counts(shapes, r):
     lora, rows = sum(r * (o + i) for o, i in shapes), sum(o for o, i in shapes)
