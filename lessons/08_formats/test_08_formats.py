@@ -43,9 +43,9 @@ def test_fields(ex, name):
 
 @exercise("08.1")
 def test_fields_of_64_bits(ex):
-    got = ex.fields(0xBFD5_5555_5555_5555, 11, 52)
-    check([int(part) for part in got] == [1, 1021, 0x5_5555_5555_5555], f"fields of float64 −1/3: expected (1, 1021, 1501199875790165), yours is "
-          f"{got}; a division rounds, shifting or // does not")
+    got = ex.fields(0xBFEF_FFFF_FFFF_FFFF, 11, 52)
+    check([int(part) for part in got] == [1, 1022, 2 ** 52 - 1], f"fields of float64's neighbor of −1: expected {(1, 1022, 2 ** 52 - 1)}, yours "
+          f"is {got}; a division rounds, shifting or // does not")
 
 
 @exercise("08.2")
