@@ -13,7 +13,7 @@ import pytest
 from lessons import kit, source
 from lessons.__main__ import generated
 from lessons.judge import diagnose, run, verdicts
-from lessons.meta import examine
+from lessons.meta import examine, table
 from lessons.mutate import automatic
 
 LESSONS = source.lessons()
@@ -26,6 +26,9 @@ def test_every_wrong_answer_dies_at_its_exercise_with_its_diagnosis(lesson):
     assert not report.problems, "\n  ".join([f"{lesson.name}:", *report.problems])
     assert report.named_killed == report.named and report.automatic_killed + report.allowed == report.automatic
     assert report.automatic > 0
+    row = table([report]).splitlines()[2]
+    published = (source.HERE / "CHECKS.md").read_text(encoding="utf-8").splitlines()
+    assert row in published, f"lessons/CHECKS.md lacks {row}: python -m lessons mutants --write"
 
 
 @pytest.mark.parametrize("lesson", LESSONS, ids=IDS)
