@@ -15,7 +15,8 @@ from minigrad.peft.unified import DESIGNS, ModifiedByBottleneck, bottleneck
 class Adapter(Method):
     """x ← x + Ad₁(attn(norm1(x))) and x ← x + Ad₂(mlp(norm2(x))), with Ad(h) = h + W_up·gelu(W_down·h + b_down) + b_up.
 
-    Both sit before the residual addition: after attention's o_proj and after the MLP's down_proj.
+    Both sit before the residual addition: after attention's o_proj and after the MLP's down_proj. gelu is the exact one,
+    with erf, where the base's MLP has the tanh form.
     Count: 2L·(2dr + r + d). Starts at the base: exactly with init="zero_up" (W_up = 0, W_down Kaiming-uniform); with
     init="houlsby" (both from N(0, 0.001²), cut off at 2σ, as in the authors' code) only nearly.
     Mergeable: no (gelu between the two matrices). Paper: arXiv 1902.00751; the paper's layer-norm training is left out.

@@ -171,6 +171,8 @@ def test_what_cannot_be_mixed(backend):
         peft.mix(adapted, "c", {"x": 1.0})
     with pytest.raises(ValueError, match="at least one"):
         peft.mix(adapted, "c", {})
+    with pytest.raises(ValueError, match="the weight of 'a' must be a finite number; got nan"):
+        peft.mix(adapted, "c", {"a": float("nan")})
     adapted.set_active("a")
     adapted.merge()
     with pytest.raises(ValueError, match="'a' is merged"):

@@ -270,6 +270,14 @@ def test_disabled_takes_the_mode_of_the_adapted_model_and_can_be_nested(backend)
     assert base.training and not adapted.training
 
 
+def test_moving_while_disabled_moves_what_runs(backend):
+    adapted, ids = adapt(make_base(), LoRA(rank=2)), make_ids()
+    with adapted.disabled():
+        adapted.to(dtype="float64")
+        assert logits(adapted, ids).dtype == "float64"
+        assert np.array_equal(logits(adapted, ids), logits(adapted.base, ids))
+
+
 def test_moving_keeps_what_is_shared_shared(backend):
     base = make_base()
     adapted = adapt(base, LoRA(rank=2), name="a").add("b", TopK(1))

@@ -92,6 +92,7 @@ def test_pefts_penalty_is_the_mean_of_lengths_where_the_papers_is_a_sum_of_squar
 
 
 def test_d12_pefts_scale_is_that_of_the_initial_rank_and_a_little_less():
+    """PEFT divides α by r₀ + 1e-5, whatever rank is left."""
     base = make_base("float64")
     method = AdaLoRA(rank=2, initial_rank=4, alpha=6, tinit=2, tfinal=3)
     ours = randomize(adapt(base, method))
@@ -106,6 +107,7 @@ def test_d12_pefts_scale_is_that_of_the_initial_rank_and_a_little_less():
 
 
 def test_d12_peft_trains_without_its_schedule_and_says_nothing():
+    """huggingface/peft issues 432, 1801 and 3373: who forgets update_and_allocate trains a LoRA of rank r₀."""
     theirs = theirs_like(AdaLoRA(rank=2, initial_rank=4, tinit=2, tfinal=3), make_base())
     run = theirs.get_base_model()
     optimizer = torch.optim.AdamW([p for p in theirs.parameters() if p.requires_grad], lr=1e-2)
@@ -118,6 +120,7 @@ def test_d12_peft_trains_without_its_schedule_and_says_nothing():
 
 
 def test_pefts_allocator_fails_where_nothing_is_to_be_taken_away():
+    """huggingface/peft issue 2337 reports the same error."""
     base = make_base("float64")
     method = AdaLoRA(rank=3, initial_rank=3, tinit=0, tfinal=1, interval=1)
     ours, theirs = randomize(adapt(base, method)), theirs_like(method, base)
