@@ -12,7 +12,7 @@ def add(commands) -> None:
     p = commands.add_parser("methods", help="the ways to fine-tune: what each trains and promises",
                             description="The table of methods, generated from their classes; with a name, its whole story.")
     p.add_argument("name", nargs="?", type=common.method, metavar="NAME", help="a method, for its equation and references")
-    p.add_argument("--markdown", action="store_true", help="the table as Markdown, as it stands in docs/methods.md")
+    p.add_argument("--markdown", action="store_true", help="the table as Markdown, as it stands in minigrad/peft/README.md")
     p.set_defaults(run=methods)
 
     p = commands.add_parser("info", help="versions, threads, backends, shipped models",
@@ -55,7 +55,7 @@ def methods(args) -> int:
 
 
 def methods_page(rows) -> str:
-    """docs/methods.md: the table of methods, each name a link to the file that holds it."""
+    """minigrad/peft/README.md: the table of methods, each name a link to the file that holds it."""
     from minigrad import peft
 
     lines = ["# The ways to fine-tune", "",
@@ -63,10 +63,10 @@ def methods_page(rows) -> str:
              "`minigrad methods NAME` tells a method's whole story, and its file is one to read beside the transformer.", "",
              "| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
     for row in rows:
-        file = peft.methods()[row["method"]].__module__.replace(".", "/") + ".py"
+        file = peft.methods()[row["method"]].__module__.rpartition(".")[2] + ".py"
         paper = row["paper"] if not row["paper"][:4].isdigit() else \
             f"[{row['paper'].split()[0]}](https://arxiv.org/abs/{row['paper'].split()[0]})" + row["paper"][10:]
-        lines.append("| " + " | ".join([f"[`{row['method']}`](../{file})", f"`{row['class']}`", paper,
+        lines.append("| " + " | ".join([f"[`{row['method']}`]({file})", f"`{row['class']}`", paper,
                                         *list(row.values())[3:]]) + " |")
     lines += ["", "L layers, d width, d_ff width of the MLP, V vocabulary, C context, H heads, P prefix length, K rows or",
               "blocks, r rank or bottleneck, n branches; Σ over the targeted layers. *Starts at base*: before the first step",
