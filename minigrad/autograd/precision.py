@@ -75,6 +75,11 @@ def widened(x: Tensor) -> Tensor:
     return to_format(x, "fp32") if _autocast.get() is not None and x._format else x
 
 
+def narrow(*tensors: Tensor) -> bool:
+    """Whether an operation on these might round: one has a narrow format, or an autocast region is active."""
+    return _autocast.get() is not None or any(t._format for t in tensors)
+
+
 def switch_on() -> None:
     """Put the hook into Function."""
     state.hook = enter

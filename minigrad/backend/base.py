@@ -258,6 +258,19 @@ class Backend:
         return (gy @ weight if needs[0] else None, gy.T @ x if needs[1] else None,
                 self.column_sum(gy) if needs[2] else None)
 
+    def low_rank_linear(self, x, weight, bias, A, B, scale):
+        """y = x·(W + s·BA)ᵀ + b: adding BA to W once costs less than a second product for every row of x.
+
+        x (N, in), weight (out, in), bias (out,) or None, A (r, in), B (out, r) -> (N, out)
+        """
+        return self.linear(x, weight + (B * scale) @ A, bias)
+
+    def low_rank_backward(self, gy, x, h, weight, A, B, scale, needs):
+        """gx = gy·(W + s·BA),  gA = s·(gy·B)ᵀ·x,  gB = gyᵀ·h with h = s·x·Aᵀ; needs: which of the three"""
+        gx = gy @ (weight + (B * scale) @ A) if needs[0] else None
+        gA = (gy @ (B * scale)).T @ x if needs[1] else None
+        return gx, gA, gy.T @ h if needs[2] else None
+
     def column_sum(self, gy, factor=None):
         """Σ over rows of gy, or of gy∘factor: the gradient of a bias, or of a norm's weight. (N, D) -> (D,)"""
         return (gy if factor is None else gy * factor).sum(axis=0)

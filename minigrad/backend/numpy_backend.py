@@ -243,6 +243,23 @@ class NumpyBackend(Backend):
         spread(np.matmul, jobs)
         return gx, gw, gb
 
+    def low_rank_backward(self, gy, x, h, weight, A, B, scale, needs):
+        """gx = gy·(W + s·BA),  gA = s·(gy·B)ᵀ·x,  gB = gyᵀ·h: the two thin products beside the large one"""
+        if num_threads() == 1 or gy.size * A.shape[1] < LARGE:
+            return super().low_rank_backward(gy, x, h, weight, A, B, scale, needs)
+        gx, gA, gB = (np.empty(shape, gy.dtype) if need else None
+                      for need, shape in zip(needs, ((len(gy), A.shape[1]), A.shape, B.shape), strict=True))
+        jobs = []
+        if needs[0]:
+            whole = weight + (B * scale) @ A
+            jobs += [(lambda i=i, j=j: np.matmul(gy[i:j], whole, out=gx[i:j]),) for i, j in pieces(len(gy))]
+        if needs[1]:
+            jobs.append((lambda: np.matmul((gy @ (B * scale)).T, x, out=gA),))
+        if needs[2]:
+            jobs.append((lambda: np.matmul(gy.T, h, out=gB),))
+        spread(lambda job: job(), jobs)
+        return gx, gA, gB
+
     def column_sum(self, gy, factor=None):
         """Σ over rows as a matrix–vector product, which BLAS does faster than a strided sum"""
         return np.ones(gy.shape[0], gy.dtype) @ (gy if factor is None else gy * factor)

@@ -9,7 +9,7 @@ from minigrad.ops.elementwise import (abs, add, clamp, cos, div, erf, exp, expm1
 from minigrad.ops.fused import (attention_naive, layer_norm, layer_norm_naive, log_softmax, log_softmax_naive,
                                 rms_norm, rms_norm_naive, scaled_dot_product_attention, softmax, softmax_naive)
 from minigrad.ops.index import embedding, embedding_naive, gather, getitem, index_select
-from minigrad.ops.linalg import linear, linear_naive, matmul
+from minigrad.ops.linalg import linear, linear_naive, low_rank_linear, low_rank_linear_naive, matmul
 from minigrad.ops.loss import cross_entropy, cross_entropy_naive, mse_loss, nll_loss
 from minigrad.ops.reduce import (amax, amin, argmax, cumsum, logsumexp, logsumexp_naive, max, mean, min, norm,
                                  normalize, prod, std, sum, var, var_naive)

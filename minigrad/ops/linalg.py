@@ -4,6 +4,7 @@ from __future__ import annotations
 import math
 
 from minigrad.autograd import Function, Tensor
+from minigrad.autograd.precision import narrow
 from minigrad.ops.promote import as_tensor, pair
 from minigrad.ops.shape import reshape, squeeze
 
@@ -51,6 +52,31 @@ class Linear(Function):
         return (gx if gx is None else gx.reshape(self.shapes[0]), gw, gb)[:len(self.needs)]
 
 
+class LowRankLinear(Function):
+    """y = x·(w + s·BA)ᵀ + b;  gx = gy·(w + s·BA),  gA = s·(gy·B)ᵀ·x,  gB = gyᵀ·h with h = s·x·Aᵀ, gw and gb as Linear's
+
+    The sum w + s·BA is made again in backward. What is kept for A and B is what two small layers would keep: x and h.
+    """
+
+    options = ("scale",)
+
+    def __init__(self, scale):
+        self.scale = scale
+
+    def forward(self, x, w, A, B, *b):
+        rows, needs = _rows(x), self.needs
+        h = self.be.matmul(rows, (A * self.scale).T) if needs[3] else None
+        self.save(x if needs[1] or needs[2] else None, h, w if needs[0] else None, A, B)
+        return self.be.low_rank_linear(rows, w, b[0] if b else None, A, B, self.scale).reshape(*x.shape[:-1], w.shape[0])
+
+    def backward(self, gy):
+        (x, h, w, A, B), needs, gy = self.saved, self.needs, _rows(gy)
+        x = x if x is None else _rows(x)
+        gx, gA, gB = self.be.low_rank_backward(gy, x, h, w, A, B, self.scale, (needs[0], needs[2], needs[3]))
+        _, gw, gb = self.be.linear_backward(gy, x, None, (False, needs[1], len(needs) > 4 and needs[4]))
+        return (gx if gx is None else gx.reshape(self.shapes[0]), gw, gA, gB, gb)[:len(needs)]
+
+
 def matmul(a, b) -> Tensor:
     """The matrix product over the last two dims; leading dims broadcast, 1-D operands are vectors (as in PyTorch).
 
@@ -89,6 +115,28 @@ def linear(x, weight, bias=None) -> Tensor:
         raise ValueError(f"linear: bias must be ({weight.shape[0]},), the weight's out_features; got "
                          f"{tuple(bias.shape)}")
     return Linear()(x, weight, bias)
+
+
+def low_rank_linear(x, weight, bias, A, B, scale: float = 1.0) -> Tensor:
+    """x·(weight + scale·B·A)ᵀ + bias as one node. x (…, in), weight (out, in), bias (out,) or None, A (r, in), B (out, r).
+
+    For few rows, where making the sum would cost more than it saves, and where every product rounds to a number format of
+    its own, this is `low_rank_linear_naive`. Raises ValueError when the sizes do not fit.
+    """
+    x, weight, A, B = (as_tensor(t) for t in (x, weight, A, B))
+    if A.ndim != 2 or B.ndim != 2 or weight.shape != (B.shape[0], A.shape[1]) or A.shape[0] != B.shape[1]:
+        raise ValueError(f"low_rank_linear: B (out, r) and A (r, in) must make a weight (out, in): B {tuple(B.shape)}, A "
+                         f"{tuple(A.shape)}, weight {tuple(weight.shape)}")
+    n_out, n_in = weight.shape
+    few = x.size * (n_in + n_out) <= n_in * weight.size
+    if few or x.ndim == 0 or x.shape[-1] != n_in or narrow(x, weight, A, B):
+        return low_rank_linear_naive(x, weight, bias, A, B, scale)
+    return LowRankLinear(scale)(x, weight, A, B, *([] if bias is None else [bias]))
+
+
+def low_rank_linear_naive(x, weight, bias, A, B, scale: float = 1.0) -> Tensor:
+    """The same with a branch beside the layer: two thin products, a product with the scale and a sum."""
+    return linear(x, weight, bias) + linear(linear(x, A) * scale, B)
 
 
 def linear_naive(x, weight, bias=None) -> Tensor:

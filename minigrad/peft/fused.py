@@ -30,6 +30,8 @@ class SlicedLoRALinear(LoRALinear):
         self.width = self.linear.weight.shape[0] // len(self.enabled)       # out/n
         self.rank = B.shape[1]
 
+    is_plain = False                                # its ΔW is made of blocks
+
     def pairs(self):
         """[(slice's number, its rows of A, its rows of B)] of the enabled slices."""
         numbers = [i for i, on in enumerate(self.enabled) if on]

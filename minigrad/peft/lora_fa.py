@@ -42,6 +42,11 @@ class LoRAFALinear(LoRALinear):
         a.requires_grad, self.precondition, self.made = False, False, (None, None)
         self.lora_A.register_buffer("weight", a)
 
+    @property
+    def is_plain(self) -> bool:
+        """As LoRA's, unless the gradient is changed on its way to B."""
+        return super().is_plain and not self.precondition
+
     def branch(self, x: Tensor, dropped: Tensor) -> Tensor:
         """As LoRA's: z = A·x is all that B's gradient needs, and x's needs none of x."""
         if not self.precondition:

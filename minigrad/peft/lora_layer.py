@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from minigrad.autograd import Tensor
 from minigrad.backend import host
-from minigrad.nn import Module
+from minigrad.nn import Linear, Module
 from minigrad.nn import functional as F
 from minigrad.peft.layers import Affine, Mergeable
 from minigrad.peft.method import fixed, parameter
@@ -31,8 +31,17 @@ class LoRALinear(Mergeable):
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, in) -> (…, out)."""
-        y = self.base_layer(x)
-        return y if self.merged else y + self.branch(x, self.dropped(x))
+        if self.merged:
+            return self.base_layer(x)
+        dropped = self.dropped(x)
+        if dropped is x and self.is_plain:
+            return F.low_rank_linear(x, self.linear.weight, self.linear.bias, *self.factor_parameters(), self.scale)
+        return self.base_layer(x) + self.branch(x, dropped)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether W₀ + s·BA is all there is: one linear layer below, no start to subtract, no β."""
+        return type(self.base_layer) is Linear and not self.split and self.lora_B.bias is None
 
     def dropped(self, x: Tensor) -> Tensor:
         """What the branch sees of x in training."""

@@ -96,6 +96,7 @@ CALLS = {
                                                                          {})],
     "matmul": [((X, normal(7, 4)), {}), ((X[:0], normal(7, 4)), {}), ((normal(2, 3, 5, 4), normal(2, 3, 4, 2)), {}),
                ((normal(3, 5, 4), normal(4, 2)), {}), ((normal(4, 5).T, normal(7, 4).T), {})],
+    "low_rank_backward": [((normal(5, 4), X, normal(5, 2), normal(4, 7), normal(2, 7), normal(4, 2), 0.3, (True, True, True)), {})],
     "column_sum": [((X,), {}), ((X.T,), {}), ((X[:0],), {}), ((X, XHAT), {}), ((0.01 * LONG[:2 * BLOCK].reshape(-1, 64),), {}),
                    ((0.01 * LONG[:2 * BLOCK].reshape(-1, 64), LONG[5:].reshape(-1, 64)), {}), ((X[:, :0],), {})],
     "embedding_gradient": [((IDS, normal(6, 3), 7), {}), ((IDS[:0], normal(6, 3)[:0], 7), {}),

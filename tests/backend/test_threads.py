@@ -147,6 +147,8 @@ PRODUCTS = {
                (normal(1, 19), normal(23, 19), normal(23))],
     "linear_backward": [(normal(37, 23), normal(37, 19) if needs[1] else None, normal(23, 19) if needs[0] else None, needs)
                         for needs in itertools.product((True, False), repeat=3)],
+    "low_rank_backward": [(normal(37, 23), normal(37, 19), normal(37, 2), normal(23, 19), normal(2, 19), normal(23, 2), 0.3, needs)
+                          for needs in itertools.product((True, False), repeat=3)],
 }
 
 

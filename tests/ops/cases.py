@@ -387,6 +387,13 @@ add("linear-no-features", "linear", ops.linear, lambda x, w, b: x @ w.T + b, nor
 add("linear-naive", "permute matmul add", ops.linear_naive, lambda x, w, b: x @ w.T + b, normal(2, 3, 4), normal(5, 4),
     normal(5))
 
+for _name, _op, _kinds in (("low-rank-linear", ops.low_rank_linear, "low_rank_linear"),
+                           ("low-rank-linear-naive", ops.low_rank_linear_naive, "linear mul add")):
+    add(_name, _kinds, lambda x, w, b, A, B, op=_op: op(x, w, b, A, B, 0.7),
+        lambda x, w, b, A, B: x @ (w + 0.7 * B @ A).T + b, normal(3, 2, 4), normal(5, 4), normal(5), normal(2, 4), normal(5, 2))
+    add(f"{_name}-no-bias", _kinds, lambda x, w, A, B, op=_op: op(x, w, None, A, B, 2.0),
+        lambda x, w, A, B: x @ (w + 2.0 * B @ A).T, normal(7, 4), normal(5, 4), normal(2, 4), normal(5, 2))
+
 # ---- fused ----------------------------------------------------------------------------------------------------------
 
 _far = [np.array([[1e4, -1e4, 0.0], [-1e4, -1e4, -1e4], [1e4, 1e4, 1e4]])]

@@ -210,6 +210,9 @@ for a, b in (((4,), (4,)), ((4,), (4, 5)), ((3, 4), (4,)), ((3, 4), (4, 5)), ((2
     same("matmul", lambda x, y: x @ y, lambda x, y: x @ y, normal(*a), normal(*b), id=f"{a}{b}")
 same("linear", F.linear, TF.linear, x234, normal(5, 4), normal(5))
 same("linear", F.linear, TF.linear, normal(4), normal(5, 4), id="row")
+same("low_rank_linear", lambda x, w, b, A, B: F.low_rank_linear(x, w, b, A, B, 0.3),
+     lambda x, w, b, A, B: TF.linear(x, w, b) + TF.linear(TF.linear(x, A), B) * 0.3, x234, normal(5, 4), normal(5), normal(2, 4),
+     normal(5, 2))
 for dim in (0, 1, -1):
     same("softmax", lambda x, d=dim: F.softmax(x, d), lambda x, d=dim: TF.softmax(x, d), x234, id=str(dim))
     same("log_softmax", lambda x, d=dim: F.log_softmax(x, d), lambda x, d=dim: TF.log_softmax(x, d), x234, id=str(dim))
