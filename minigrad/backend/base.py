@@ -142,6 +142,10 @@ class Backend:
         du = SQRT_2_OVER_PI * (1.0 + 3.0 * GELU_CUBIC * square)
         return y, 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * du
 
+    def multiply_into(self, gy, factor) -> None:
+        """gy ← gy·factor, for a gradient that is ours to write into"""
+        gy *= factor
+
     def erf(self, x):
         """The error function, by Cody's rational approximations (Math. Comp. 23, 1969), exact to rounding."""
         xp = self.xp
@@ -258,12 +262,12 @@ class Backend:
         return (gy @ weight if needs[0] else None, gy.T @ x if needs[1] else None,
                 self.column_sum(gy) if needs[2] else None)
 
-    def low_rank_linear(self, x, weight, bias, A, B, scale):
-        """y = x·(W + s·BA)ᵀ + b: adding BA to W once costs less than a second product for every row of x.
+    def low_rank_linear(self, x, weight, bias, A, B, scale, thin):
+        """y = x·(W + s·BA)ᵀ + b: adding BA to W once costs less than a second product for every row; h = s·x·Aᵀ if `thin`.
 
-        x (N, in), weight (out, in), bias (out,) or None, A (r, in), B (out, r) -> (N, out)
+        x (N, in), weight (out, in), bias (out,) or None, A (r, in), B (out, r) -> y (N, out), h (N, r) or None
         """
-        return self.linear(x, weight + (B * scale) @ A, bias)
+        return self.linear(x, weight + (B * scale) @ A, bias), x @ (A * scale).T if thin else None
 
     def low_rank_backward(self, gy, x, h, weight, A, B, scale, needs):
         """gx = gy·(W + s·BA),  gA = s·(gy·B)ᵀ·x,  gB = gyᵀ·h with h = s·x·Aᵀ; needs: which of the three"""

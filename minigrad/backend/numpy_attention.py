@@ -47,7 +47,7 @@ def backward(go, q, k, v, visible, additive, scale, drop, needs):
     shapes, (go, q, k, v) = (q.shape, k.shape, v.shape), _four_dims(go, q, k, v)
     B, H, Tq, Tk, bias = *q.shape[:3], k.shape[2], _bias(q, k, visible, additive)
     drop = None if drop is None else drop.reshape(B, H, Tq, Tk)
-    gq, gk, gv = (np.zeros((B, a.shape[2], H, a.shape[3]), a.dtype).transpose(0, 2, 1, 3) if need else None
+    gq, gk, gv = (np.empty((B, a.shape[2], H, a.shape[3]), a.dtype).transpose(0, 2, 1, 3) if need else None
                   for a, need in zip((q, k, v), needs, strict=True))
 
     def heads(bh):
@@ -72,6 +72,9 @@ def backward(go, q, k, v, visible, additive, scale, drop, needs):
                 _add(gs, queries, gk[bh][:, :, :n], j == Tq)
 
     rows = _rows(Tq, Tk, bias)
+    for g in (gk, gv):
+        if g is not None:
+            g[:, :, rows[-1][2]:] = 0.0             # what the last queries do not see, they do not write
     spread(heads, [(bh,) for bh in _parts(B, H, Tq, Tk)])
     return tuple(None if g is None else g.reshape(shape) for g, shape in zip((gq, gk, gv), shapes, strict=True))
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from minigrad.backend import formats, memory, numpy_attention
 from minigrad.backend.base import GELU_CUBIC, SQRT_2_OVER_PI, Backend
-from minigrad.backend.threads import num_threads, pieces, spread
+from minigrad.backend.threads import in_blocks, num_threads, pieces, spread
 
 BLOCK = 131_072                                     # elements: 512 KiB of float32; smaller blocks lose to call overhead
 LARGE = 1 << 23                                     # multiplications that are worth a second thread: 0.1 ms
@@ -108,8 +108,16 @@ class NumpyBackend(Backend):
                 db *= square
                 db += s
 
-        spread(block, pieces(x.size, size=BLOCK))
+        in_blocks(block, x.size, BLOCK // 2)        # five arrays of half a block fit in the cache
         return y, d
+
+    def multiply_into(self, gy, factor) -> None:
+        """gy ← gy·factor, block by block"""
+        if not (gy.flags.c_contiguous and factor.flags.c_contiguous and gy.shape == factor.shape):
+            gy *= factor
+            return
+        a, b = gy.reshape(-1), factor.reshape(-1)
+        in_blocks(lambda i, j: np.multiply(a[i:j], b[i:j], out=a[i:j]), a.size, BLOCK)
 
     # ---- number formats in blocks, without the passes that this block does not need -------------------------------------
 
@@ -149,16 +157,14 @@ class NumpyBackend(Backend):
     def layer_norm(self, x, weight, bias, eps):
         """y = x̂·w + b with x̂ = (x − mean)·r, r = 1/√(var + eps)"""
         N, D = x.shape
-        xhat, r, ones = np.empty((N, D), x.dtype), np.empty((N, 1), x.dtype), np.ones((D, 1), x.dtype)
+        xhat, r, average = np.empty((N, D), x.dtype), np.empty((N, 1), x.dtype), np.full((D, 1), 1 / max(D, 1), x.dtype)
         y = xhat if weight is None and bias is None else np.empty((N, D), x.dtype)
 
         def rows(i, j):
             h, rb, yb = xhat[i:j], r[i:j], y[i:j]
-            mean = x[i:j] @ ones
-            mean /= D
-            np.subtract(x[i:j], mean, out=h)
+            np.subtract(x[i:j], x[i:j] @ average, out=h)
             np.vecdot(h, h, out=rb[:, 0])
-            rb /= D
+            rb *= 1 / max(D, 1)
             rb += eps
             np.sqrt(rb, out=rb)
             np.reciprocal(rb, out=rb)
@@ -168,25 +174,24 @@ class NumpyBackend(Backend):
             if bias is not None:
                 yb += bias
 
-        spread(rows, pieces(N, size=max(1, BLOCK // max(D, 1))))
+        in_blocks(rows, N, BLOCK // max(D, 1))
         return y, xhat, r
 
     def layer_norm_backward(self, gy, xhat, r, weight):
         """gx = r·(g − mean g − x̂·mean(g·x̂)) with g = gy·w"""
-        (N, D), ones = gy.shape, np.ones((gy.shape[1], 1), gy.dtype)
-        gx = np.empty((N, D), gy.dtype)
+        N, D = gy.shape
+        gx, average = np.empty((N, D), gy.dtype), np.full((D, 1), 1 / max(D, 1), gy.dtype)
 
         def rows(i, j):
             g, h = gx[i:j], xhat[i:j]
             np.multiply(gy[i:j], 1.0 if weight is None else weight, out=g)
-            along, mean = np.vecdot(g, h)[:, None], g @ ones
-            along /= D
-            mean /= D
-            g -= mean
+            along = np.vecdot(g, h)[:, None]
+            along *= 1 / max(D, 1)
+            g -= g @ average
             g -= h * along
             g *= r[i:j]
 
-        spread(rows, pieces(N, size=max(1, BLOCK // max(D, 1))))
+        in_blocks(rows, N, BLOCK // max(D, 1))
         return gx
 
     # ---- attention: in blocks that stay in the cache ----------------------------------------------------------------
@@ -215,6 +220,11 @@ class NumpyBackend(Backend):
 
     def linear(self, x, weight, bias):
         """y = x·wᵀ + b, the bias added in place by the thread that has just made those rows"""
+        if x.size * weight.shape[0] < LARGE:
+            y = x @ weight.T
+            if bias is not None:
+                y += bias
+            return y
         y = np.empty((x.shape[0], weight.shape[0]), np.result_type(x, weight))
 
         def rows(i, j):
@@ -222,7 +232,7 @@ class NumpyBackend(Backend):
             if bias is not None:
                 y[i:j] += bias
 
-        spread(rows, pieces(x.shape[0], num_threads() if x.size * weight.shape[0] >= LARGE else 1))
+        spread(rows, pieces(x.shape[0]))
         return y
 
     def linear_backward(self, gy, x, weight, needs):
@@ -243,15 +253,43 @@ class NumpyBackend(Backend):
         spread(np.matmul, jobs)
         return gx, gw, gb
 
+    def low_rank_linear(self, x, weight, bias, A, B, scale, thin):
+        """y = x·(W + s·BA)ᵀ + b and h = s·x·Aᵀ, both from rows of x that are in the cache"""
+        if x.size * weight.shape[0] < LARGE:
+            return super().low_rank_linear(x, weight, bias, A, B, scale, thin)
+        whole, A = self._low_rank_sum(weight, A, B, scale).T, (A * scale).T
+        y, h = np.empty((len(x), len(weight)), x.dtype), np.empty((len(x), A.shape[1]), x.dtype) if thin else None
+
+        def rows(i, j):
+            np.matmul(x[i:j], whole, out=y[i:j])
+            if bias is not None:
+                y[i:j] += bias
+            if thin:
+                np.matmul(x[i:j], A, out=h[i:j])
+
+        spread(rows, pieces(len(x)))
+        return y, h
+
+    def _low_rank_sum(self, weight, A, B, scale):
+        """W + s·BA, in blocks of its rows"""
+        whole, B = np.empty_like(weight, order="C"), B * scale
+
+        def rows(i, j):
+            np.matmul(B[i:j], A, out=whole[i:j])
+            whole[i:j] += weight[i:j]
+
+        in_blocks(rows, len(weight), BLOCK // weight.shape[1])
+        return whole
+
     def low_rank_backward(self, gy, x, h, weight, A, B, scale, needs):
         """gx = gy·(W + s·BA),  gA = s·(gy·B)ᵀ·x,  gB = gyᵀ·h: the two thin products beside the large one"""
-        if num_threads() == 1 or gy.size * A.shape[1] < LARGE:
+        if gy.size * A.shape[1] < LARGE:
             return super().low_rank_backward(gy, x, h, weight, A, B, scale, needs)
         gx, gA, gB = (np.empty(shape, gy.dtype) if need else None
                       for need, shape in zip(needs, ((len(gy), A.shape[1]), A.shape, B.shape), strict=True))
         jobs = []
         if needs[0]:
-            whole = weight + (B * scale) @ A
+            whole = self._low_rank_sum(weight, A, B, scale)
             jobs += [(lambda i=i, j=j: np.matmul(gy[i:j], whole, out=gx[i:j]),) for i, j in pieces(len(gy))]
         if needs[1]:
             jobs.append((lambda: np.matmul((gy @ (B * scale)).T, x, out=gA),))
@@ -300,4 +338,4 @@ class NumpyBackend(Backend):
             t *= step_size * root
             pb -= t
 
-        spread(block, pieces(p.size, size=BLOCK))
+        in_blocks(block, p.size, BLOCK)

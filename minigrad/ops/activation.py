@@ -74,7 +74,7 @@ class Gelu(Function):
     def backward(self, gy):
         (slope,) = self.saved
         if self.owns_gy:
-            gy *= slope
+            self.be.multiply_into(gy, slope)
             return gy
         return gy * slope
 

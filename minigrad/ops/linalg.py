@@ -64,10 +64,10 @@ class LowRankLinear(Function):
         self.scale = scale
 
     def forward(self, x, w, A, B, *b):
-        rows, needs = _rows(x), self.needs
-        h = self.be.matmul(rows, (A * self.scale).T) if needs[3] else None
+        needs = self.needs
+        y, h = self.be.low_rank_linear(_rows(x), w, b[0] if b else None, A, B, self.scale, needs[3])
         self.save(x if needs[1] or needs[2] else None, h, w if needs[0] else None, A, B)
-        return self.be.low_rank_linear(rows, w, b[0] if b else None, A, B, self.scale).reshape(*x.shape[:-1], w.shape[0])
+        return y.reshape(*x.shape[:-1], w.shape[0])
 
     def backward(self, gy):
         (x, h, w, A, B), needs, gy = self.saved, self.needs, _rows(gy)

@@ -96,7 +96,10 @@ CALLS = {
                                                                          {})],
     "matmul": [((X, normal(7, 4)), {}), ((X[:0], normal(7, 4)), {}), ((normal(2, 3, 5, 4), normal(2, 3, 4, 2)), {}),
                ((normal(3, 5, 4), normal(4, 2)), {}), ((normal(4, 5).T, normal(7, 4).T), {})],
+    "low_rank_linear": [((X, normal(4, 7), bias, normal(2, 7), normal(4, 2), 0.3, thin), {}) for bias in (normal(4), None)
+                        for thin in (True, False)],
     "low_rank_backward": [((normal(5, 4), X, normal(5, 2), normal(4, 7), normal(2, 7), normal(4, 2), 0.3, (True, True, True)), {})],
+    "multiply_into": [((X.copy(), XHAT), {}), ((X.T.copy(), XHAT.T), {}), ((X[:0], XHAT[:0]), {}), ((LONG.copy(), LONG[::-1].copy()), {})],
     "column_sum": [((X,), {}), ((X.T,), {}), ((X[:0],), {}), ((X, XHAT), {}), ((0.01 * LONG[:2 * BLOCK].reshape(-1, 64),), {}),
                    ((0.01 * LONG[:2 * BLOCK].reshape(-1, 64), LONG[5:].reshape(-1, 64)), {}), ((X[:, :0],), {})],
     "embedding_gradient": [((IDS, normal(6, 3), 7), {}), ((IDS[:0], normal(6, 3)[:0], 7), {}),
@@ -109,7 +112,7 @@ CALLS = {
                  for scale in (1.0, 1e-6, 1e4)] + [((np.array([np.nan, np.inf, -np.inf, -0.0, 1e30]), FORMATS["fp16"]), {}),
                                                    ((X[:0], FORMATS["bf16"]), {}), ((X.T, FORMATS["bf16"]), {})],
 }
-WRITES = {"adam_step": (0, 2, 3), "masked_softmax": (0,)}   # the arguments that a kernel may write into
+WRITES = {"adam_step": (0, 2, 3), "multiply_into": (0,), "masked_softmax": (0,)}   # the arguments that a kernel may write into
 each_call = pytest.mark.parametrize("kernel, args, kwargs", [
     pytest.param(name, *call, id=f"{name}-{i}") for name, calls in CALLS.items() for i, call in enumerate(calls)])
 

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -65,8 +66,42 @@ def test_a_mistake_in_a_job_is_raised(set_threads):
         if i == 1:
             raise ArithmeticError("job 1")
 
-    with pytest.raises(ArithmeticError, match="job 1"):
-        threads.spread(work, [(0,), (1,)])
+    before = threading.active_count()
+    for _ in range(5):
+        with pytest.raises(ArithmeticError, match="job 1"):
+            threads.spread(work, [(0,), (1,)])
+    threads.spread(threading.Barrier(2, timeout=20).wait, [(), ()])         # others help as before
+    time.sleep(0.1)
+    assert threading.active_count() <= before + 1                           # and nobody is left over
+
+
+def test_an_interrupt_leaves_no_helper_behind_that_is_waited_for(set_threads):
+    set_threads(2)
+    meet, caller = threading.Barrier(2, timeout=20), threading.current_thread()
+
+    def work():
+        meet.wait()
+        if threading.current_thread() is caller:
+            raise KeyboardInterrupt
+        time.sleep(0.05)
+
+    with pytest.raises(KeyboardInterrupt):
+        threads.spread(work, [(), ()])
+    threads.spread(threading.Barrier(2, timeout=20).wait, [(), ()])
+
+
+def test_work_within_work_and_beside_it_is_done_alone(set_threads):
+    set_threads(2)
+    done, other = [], threading.Thread(target=lambda: threads.spread(lambda: done.append("beside"), [(), ()]))
+
+    def work(i):
+        threads.spread(lambda: done.append("within"), [(), ()])
+        if i == 0:
+            other.start()
+            other.join(20)
+
+    threads.spread(work, [(0,), (1,)])
+    assert sorted(done) == ["beside"] * 2 + ["within"] * 4
 
 
 def test_helpers_share_the_callers_errstate(set_threads):
@@ -147,6 +182,8 @@ PRODUCTS = {
                (normal(1, 19), normal(23, 19), normal(23))],
     "linear_backward": [(normal(37, 23), normal(37, 19) if needs[1] else None, normal(23, 19) if needs[0] else None, needs)
                         for needs in itertools.product((True, False), repeat=3)],
+    "low_rank_linear": [(normal(37, 19), normal(23, 19), bias, normal(2, 19), normal(23, 2), 0.3, thin)
+                        for bias in (normal(23), None) for thin in (True, False)],
     "low_rank_backward": [(normal(37, 23), normal(37, 19), normal(37, 2), normal(23, 19), normal(2, 19), normal(23, 2), 0.3, needs)
                           for needs in itertools.product((True, False), repeat=3)],
 }
