@@ -49,6 +49,9 @@ def add(others) -> None:
             if option not in fixed:
                 group.add_argument(f"--{option.replace('_', '-')}", type=common.whole(1), default=SIZE[option], metavar="N",
                                    help=f"{what}; default {SIZE[option]:,}")
+        if name == "methods":
+            group.add_argument("--budgets", type=common.several(common.whole(1)), default=[2048, 32768], metavar="LIST",
+                               help="trained parameters to come near to; default 2048,32768")
         group = p.add_argument_group("running")
         group.add_argument("--out", default="runs/experiments", metavar="DIR", help="default runs/experiments")
         if "processes" not in fixed:                # times are taken in this process
@@ -68,7 +71,7 @@ def run(args) -> int:
     common.load_base(args)                          # so that a mistake there is told before anything starts
     name = args.experiment.replace("-", "_")
     experiment = getattr(importlib.import_module(f"minigrad.experiments.{name}"), name)
-    size = {option: getattr(args, option) for option in (*SIZE, "processes") if hasattr(args, option)}
+    size = {option: getattr(args, option) for option in (*SIZE, "processes", "budgets") if hasattr(args, option)}
     size["seeds"] = range(args.seeds)
     try:
         with common.users_mistakes():
