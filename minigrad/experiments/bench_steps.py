@@ -117,8 +117,21 @@ def steps(size: Size, threads: int, say=lambda *_: None) -> list[dict]:
             times = turns(pair, max(2, size.rounds // 4), 1)
             rows.append(ratio_row("peer", size.name, times, name, "PyTorch", threads=threads))
             say(rows[-1])
+    rows += checkpoint_rows(size, threads)
     rows += method_rows(size, threads, say)
     return rows
+
+
+def checkpoint_rows(size: Size, threads: int) -> list[dict]:
+    """Blocks that keep only their input and run again in backward: time and saved bytes relative to the plain step."""
+    ids, targets = size.data()
+    plain, again = size.model(), size.model()
+    again.checkpoint_blocks = True
+    actions = {"plain": our_step(plain, ids, targets), "checkpointed": our_step(again, ids, targets)}
+    times = turns(actions, max(2, size.rounds // 2))
+    return [ratio_row("checkpoint", size.name, times, "checkpointed", "plain", threads=threads),
+            bytes_row("checkpoint bytes", size.name, "checkpointed", "plain", saved_bytes(again, ids, targets),
+                      saved_bytes(plain, ids, targets), threads=threads, target=1.0)]
 
 
 def method_rows(size: Size, threads: int, say=lambda *_: None) -> list[dict]:

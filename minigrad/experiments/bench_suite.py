@@ -61,6 +61,8 @@ def bench_suite(*, out="runs/bench", threads: int = 1, parts=PARTS, quick: bool 
         figure, alt = bench_profile.draw(profiled)
         table.write("bench_profile", out, profiled, columns=bench_profile.COLUMNS, figure=figure, alt=alt, about=about)
         say(bench_profile.report(profiled))
+        for text in reasons(rows, profiled):
+            say(text)
     if "growth" in parts:
         curves = {"batch": ((1, 2), {"n_layers": 1, "d_model": 8, "tokens": 4})} if quick else bench_growth.CURVES
         grown = bench_growth.growth(1 if quick else 5, curves, note)
@@ -118,6 +120,21 @@ def finding(rows) -> str:
               if not r["reached"]]
     return (f"{len(aimed) - len(missed)} of {len(aimed)} targets reached"
             + (f"; not reached: {'; '.join(missed)}" if missed else ""))
+
+
+def reasons(rows, profiled) -> list[str]:
+    """For each step that is slower than it should be: its floor, and what lies between the two."""
+    texts = []
+    for row in (r for r in rows if r["part"] == "step" and r["reached"] is False):
+        of = [p for p in profiled if p["size"] == row["size"]]
+        whole, parts = of[-1], [p for p in of[:-2] if p["floor_ms"] is not None]
+        over = sorted(parts, key=lambda p: p["floor_ms"] - p["forward_ms"] - p["backward_ms"])[:3]
+        texts.append(f"step, {row['size']}: {row['ms']:.2f} ms, PyTorch {row['against_ms']:.2f}, the sum of the floors "
+                     f"{whole['floor_ms']:.2f}; above their floors: "
+                     + ", ".join(f"{p['operation']} {p['forward_ms'] + p['backward_ms'] - p['floor_ms']:.2f} ms ({p['calls']} "
+                                 f"calls)" for p in over)
+                     + f"; outside of operations {of[-2]['share'] * row['ms']:.2f} ms")
+    return texts
 
 
 def draw(rows):

@@ -5,7 +5,7 @@ import pytest
 import minigrad as mg
 from minigrad.experiments import bench_growth, bench_peers, bench_profile, bench_steps, table
 from minigrad.experiments.bench_generation import generation, torch_generate
-from minigrad.experiments.bench_suite import bench_suite, finding
+from minigrad.experiments.bench_suite import bench_suite, finding, reasons
 from minigrad.experiments.bench_turns import ratio_row, turns
 
 TINY = bench_steps.TINY[0]
@@ -35,8 +35,20 @@ def test_the_quick_suite_writes_everything(tmp_path, monkeypatch):
     assert "PyTorch is not installed" in said[0]
     for name in ("bench", "bench_profile", "bench_growth"):
         assert all((tmp_path / f"{name}.{kind}").exists() for kind in ("csv", "png", "json"))
-    assert {r["part"] for r in rows} == {"step", "method", "method bytes", "generation"}
+    assert {r["part"] for r in rows} == {"step", "checkpoint", "checkpoint bytes", "method", "method bytes", "generation"}
     assert len(table.read_csv(tmp_path / "bench.csv")) == len(rows)
+
+
+def test_a_missed_step_is_explained_and_a_reached_one_is_not():
+    row = {"part": "step", "size": "tiny", "ms": 2.0, "against_ms": 1.0, "reached": False}
+    profiled = bench_profile.profile(TINY, rounds=1)
+    (text,) = reasons([row, row | {"reached": True}, row | {"part": "peer"}], profiled)
+    assert "2.00 ms, PyTorch 1.00" in text and f"floors {profiled[-1]['floor_ms']:.2f}" in text and "outside of operations" in text
+
+
+def test_checkpointed_blocks_keep_less():
+    time, size = bench_steps.checkpoint_rows(bench_steps.Size("s", 3, 16, 2, 2, 8, 2, 1.0), 1)
+    assert time["part"] == "checkpoint" and size["ratio"] < 0.6 and size["reached"]
 
 
 def test_an_unknown_part_is_refused(tmp_path):
