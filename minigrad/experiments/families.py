@@ -68,15 +68,16 @@ def draw(rows):
     counts, said = [row["trainable"] for row in rows], []
     ticks = [n for n in (1000, 3000, 10_000, 30_000, 100_000, 1_000_000) if min(counts) / 3 < n < 3 * max(counts)]
     for ax, members in found:
-        for method, (runs, look) in members.items():
+        for i, (method, (runs, look)) in enumerate(members.items()):
+            aside = 1.06 ** (i - (len(members) - 1) / 2)                    # side by side, not over one another
             sizes = groups(sorted(runs, key=lambda row: row["trainable"]), "trainable")
             samples = [[row["acc"] for row in of_size] for of_size in sizes.values()]
-            draw_points(ax, [size for (size,) in sizes], samples, method, line=True, label=method, look=look)
+            draw_points(ax, [size * aside for (size,) in sizes], samples, method, line=True, label=method, look=look)
             said.append(f"{method} " + ", ".join(f"{percent(summarize(s).mean)} with {size:,}" for (size,), s in
                                                  zip(sizes, samples, strict=True)))
         if full:
-            reference_line(ax, summarize(full).mean, f"full {percent(summarize(full).mean)}", "full")
-        reference_line(ax, base, f"base {percent(base)}")
+            reference_line(ax, summarize(full).mean, f"full {percent(summarize(full).mean)}", "full", left=True)
+        reference_line(ax, base, f"base {percent(base)}", left=True)
         ax.set_xscale("log")
         ax.set_xticks(ticks, [f"{n:,}" for n in ticks])
         ax.minorticks_off()
