@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import pathlib
 import re
 import shlex
@@ -9,6 +10,7 @@ import shlex
 import pytest
 
 from minigrad import cli
+from minigrad.commands.studies import STUDIES
 from minigrad.tasks import base
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -53,3 +55,16 @@ def test_the_table_is_the_csvs():
         mine = [row for row in rows if row["method"] == name]
         assert int(trained.replace(",", "")) == int(mine[0]["trainable"])
         assert float(mean) == pytest.approx(100 * sum(float(row["acc"]) for row in mine) / len(mine), abs=0.051)
+
+def test_the_findings_are_what_the_experiments_found():
+    """Every row of the table of findings stands in the JSON beside its figure, and none of those is left out."""
+    rows = re.findall(r"^\| \[`([a-z-]+)`\]\(([^)]+)\.png\) \| (.+?) \| (yes|no) \| (.+) \|$", README, flags=re.M)
+    found = set()
+    for path in {f"{path}.json" for _, path, *_ in rows}:
+        about = json.loads((ROOT / path).read_text())
+        assert shlex.split(about["command"])[:2] == ["minigrad", "experiments"]
+        found |= {(shlex.split(about["command"])[2], path.removesuffix(".json"), f["claim"], "yes" if f["shows"] else "no",
+                   f["evidence"]) for f in about["findings"]}
+    assert found == set(rows)
+    there = {path.stem for path in (ROOT / "figures").rglob("*.json")}
+    assert {name for name, *_ in rows} == {name for name in STUDIES if name.replace("-", "_") in there}

@@ -39,12 +39,13 @@ def findings(rows) -> list[Finding]:
     found = []
     for name in ("prefix", "prompt"):
         if {name, "full"} <= names:
-            behind = {n: mean(rows, method="full", examples=n) - mean(rows, method=name, examples=n) for n in amounts}
-            share = {n: mean(rows, method=name, examples=n) / max(mean(rows, method="full", examples=n), 1e-9) for n in amounts}
-            found.append(Finding(f"{name} tuning falls behind most where examples are few", share[few] < share[many],
-                                 f"of full fine-tuning's score it reaches {percent(share[few])} with {few:,} examples and "
-                                 f"{percent(share[many])} with {many:,}; it lacks {100 * behind[few]:.1f} and "
-                                 f"{100 * behind[many]:.1f} points"))
+            share = {n: [{"seed": row["seed"], "acc": row["acc"] / max(full["acc"], 1e-9)} for row, full in zip(
+                matching(rows, method=name, examples=n), matching(rows, method="full", examples=n), strict=True)]
+                for n in (few, many)}
+            gained = difference(share[many], share[few])
+            found.append(Finding(f"{name} tuning falls behind most where examples are few", above(gained),
+                                 f"of full fine-tuning's score it reaches {percent(mean(share[few]))} with {few:,} examples "
+                                 f"and {percent(mean(share[many]))} with {many:,}; {points(gained)}"))
     if {"lora", "full"} <= names:
         gap = {n: difference(matching(rows, method="lora", examples=n), matching(rows, method="full", examples=n))
                for n in amounts}
