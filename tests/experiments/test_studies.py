@@ -265,6 +265,16 @@ def test_intrinsic():
     assert not shows(intrinsic.findings(table_of(64)), "a pretrained reader needs fewer")
     assert "above 256 against 64" in intrinsic.findings(table_of(999))[0].evidence
 
+    def projections(*reached):
+        rows = [{"model": "classifier", "start": "pretrained", "method": "full", "projection": None, "dimension": None,
+                 "seed": 0, "score": .8}]
+        return rows + [{"model": "classifier", "start": "pretrained", "method": "did", "projection": p, "dimension": d,
+                        "seed": 0, "score": .75 if d >= at else .4}
+                       for p, at in zip(("dense", "sparse", "fastfood"), reached, strict=True) for d in (16, 64)]
+    assert shows(intrinsic.findings(projections(64, 64, 64)), "find the same")
+    assert not shows(intrinsic.findings(projections(64, 16, 64)), "find the same")
+    assert not shows(intrinsic.findings(projections(999, 999, 999)), "find the same"), "none was reached: none was found"
+
 
 # ---- the committed figures ----------------------------------------------------------------------------------------------
 
