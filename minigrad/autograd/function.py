@@ -48,6 +48,7 @@ class Function:
     forward_line = ""                               # set by mg.debug
     owns_gy = False
     watchers = _saved = _sources = _counts = ()
+    recording = False
     out_format = None                               # the number format of the output and of each input, where it is
     formats = None                                  # narrower than float32 (set by the hook of precision.py)
 
@@ -64,6 +65,8 @@ class Function:
         arrays = [x.data if isinstance(x, Tensor) else x for x in inputs]
         self.be = be = _backend.of(*arrays)
         self.xp = be.xp
+        if not rounds and self.override is None and not _grad_enabled.get():
+            return self._unrecorded(arrays, inputs[0])
         recording = _grad_enabled.get()
         self.needs = needs = [recording and isinstance(x, Tensor) and x._requires_grad for x in inputs]
         self.recording = recording = True in needs
@@ -90,6 +93,15 @@ class Function:
             if _debug.get():
                 _debug.get().recorded(self)
         self._inputs = None
+        return out
+
+    def _unrecorded(self, arrays, first) -> Tensor:
+        """The output alone, under no_grad: generating one token takes a hundred operations, and most of each was notes."""
+        self.needs = (False,) * len(arrays)
+        out = Tensor(self.be.asarray(self.forward(*arrays)))
+        if self.is_view and isinstance(first, Tensor):
+            out._version = first._version
+        out._format = self.out_format
         return out
 
     def _round(self, out) -> None:

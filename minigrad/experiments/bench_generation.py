@@ -2,11 +2,13 @@
 from __future__ import annotations
 
 import importlib.util
+import time
 
 import numpy as np
 
 import minigrad as mg
 from minigrad import peft
+from minigrad.experiments.bench_profile import recording
 from minigrad.experiments.bench_turns import ratio_row, turns
 from minigrad.models import GPT, GPTConfig
 
@@ -39,6 +41,22 @@ def generation(threads: int, *, context: int = 256, new_tokens: int = 64, rounds
     rows.append(ratio_row("generation", f"{long} tokens", times, "twice the tokens", "tokens", threads=threads, target=2.5))
     say(rows[-1])
     return rows
+
+
+def reason(new_tokens: int = 64) -> str:
+    """Where the time of one generated token goes: kernels, and everything around them."""
+    mg.manual_seed(0)
+    base, log = GPT(GPTConfig(88, context=256)).eval(), []
+    prompt = np.random.default_rng(0).integers(0, 88, (1, PROMPT))
+    base.generate(prompt, new_tokens)
+    began = time.perf_counter()
+    base.generate(prompt, new_tokens)
+    whole = 1e3 * (time.perf_counter() - began) / new_tokens
+    with recording(log):
+        base.generate(prompt, new_tokens)
+    kernels, count = 1e3 * sum(entry[2] for entry in log) / new_tokens, len(log) / new_tokens
+    return (f"generation: {whole:.2f} ms a token, of which {kernels:.2f} inside of {count:.0f} operations on one row each; the "
+            f"rest, {1e3 * (whole - kernels) / count:.0f} μs an operation, is Python around them")
 
 
 def torch_generate(model, adapted, prompt, new_tokens: int):

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import minigrad as mg
 from minigrad import peft, pretrained, tasks, training
-from minigrad.experiments import bench_growth, bench_profile, table
+from minigrad.experiments import bench_generation, bench_growth, bench_profile, table
 from minigrad.experiments.adaptation import reference_batch
 from minigrad.experiments.bench_formats import bench_formats
 from minigrad.experiments.bench_generation import generation
@@ -36,7 +36,7 @@ def bench_suite(*, out="runs/bench", threads: int = 1, parts=PARTS, quick: bool 
         pytorch.set_num_threads(threads)
     else:
         say("PyTorch is not installed, so there is nothing to compare our steps and our generation with (pip install torch)")
-    began, rows = time.perf_counter(), []
+    began, rows, why = time.perf_counter(), [], []
 
     def note(row):
         say(f"  {time.perf_counter() - began:4.0f} s  {line(row)}" if isinstance(row, dict) else f"  {row}")
@@ -49,20 +49,22 @@ def bench_suite(*, out="runs/bench", threads: int = 1, parts=PARTS, quick: bool 
         rows += adaptation(threads, 2 if quick else 15, note)
     if "rounding" in parts:
         rows += rounding(threads, quick)
+    if any(r["part"] == "generation" and r["reached"] is False for r in rows):
+        why.append(bench_generation.reason())
+    if "profile" in parts:
+        profiled = [r for size in (TINY if quick else SIZES) for r in bench_profile.profile(size, 1 if quick else 5)]
+        why += reasons(rows, profiled)
     about = {"command": command, "settings": {"threads": threads, "quick": quick, "parts": list(parts),
                                               "torch": pytorch.__version__ if torch else None}}
     if rows:
         figure, alt = draw(rows)
-        table.write("bench", out, rows, columns=COLUMNS, figure=figure, alt=alt, about=about | {"finding": finding(rows)})
-        say(report(rows))
-        say(finding(rows))
+        table.write("bench", out, rows, columns=COLUMNS, figure=figure, alt=alt,
+                    about=about | {"finding": finding(rows), "why": why})
+        say("\n".join([report(rows), finding(rows), *why]))
     if "profile" in parts:
-        profiled = [r for size in (TINY if quick else SIZES) for r in bench_profile.profile(size, 1 if quick else 5)]
         figure, alt = bench_profile.draw(profiled)
         table.write("bench_profile", out, profiled, columns=bench_profile.COLUMNS, figure=figure, alt=alt, about=about)
         say(bench_profile.report(profiled))
-        for text in reasons(rows, profiled):
-            say(text)
     if "growth" in parts:
         curves = {"batch": ((1, 2), {"n_layers": 1, "d_model": 8, "tokens": 4})} if quick else bench_growth.CURVES
         grown = bench_growth.growth(1 if quick else 5, curves, note)

@@ -4,7 +4,7 @@ import pytest
 
 import minigrad as mg
 from minigrad.experiments import bench_growth, bench_peers, bench_profile, bench_steps, table
-from minigrad.experiments.bench_generation import generation, torch_generate
+from minigrad.experiments.bench_generation import generation, reason, torch_generate
 from minigrad.experiments.bench_suite import bench_suite, finding, reasons
 from minigrad.experiments.bench_turns import ratio_row, turns
 
@@ -107,6 +107,14 @@ def test_generation_reports_growth_without_pytorch(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None)
     rows = generation(1, context=32, new_tokens=2, rounds=1)
     assert [r["what"] for r in rows] == ["twice the tokens"]
+
+
+def test_the_reason_counts_operations_per_token():
+    """Four layers of 20 operations, two embeddings, their sum, the last norm and the head; the prompt's pass is one of two."""
+    import re
+
+    whole, kernels, count = (float(n) for n in re.findall(r"[\d.]+", reason(2))[:3])
+    assert 80 <= count <= 95 and 0 < kernels < whole
 
 
 def test_the_profile_covers_the_step_and_leaves_the_engine_as_it_was():
