@@ -68,3 +68,24 @@ def test_the_findings_are_what_the_experiments_found():
     assert found == set(rows)
     there = {path.stem for path in (ROOT / "figures").rglob("*.json")}
     assert {name for name, *_ in rows} == {name for name in STUDIES if name.replace("-", "_") in there}
+
+
+def test_the_speeds_are_those_of_the_bench():
+    """Every ratio of the section on speed stands in bench.csv, and what it calls missed is missed there."""
+    rows = {(r["part"], r["size"], r["what"]): r for r in csv.DictReader((ROOT / "figures/bench/bench.csv").read_text().splitlines())}
+    columns = [("step", "minigrad"), ("peer", "autograd"), ("peer", "mygrad"), ("saved bytes", "minigrad"),
+               ("checkpoint bytes", "checkpointed"), ("checkpoint", "checkpointed"), ("method", "LoRA, rank 8, all linear"),
+               ("method", "top-1")]
+    found = re.findall(r"^\| (small|middle|large) \([^|]*\) \| (.+) \|$", README, flags=re.M)
+    assert [size for size, _ in found] == ["small", "middle", "large"]
+    for size, cells in found:
+        for (part, what), cell in zip(columns, cells.split("|"), strict=True):
+            if cell.strip():
+                assert float(cell) == pytest.approx(float(rows[part, size, what]["ratio"]), abs=0.0051), (size, part, what)
+        assert rows["step", size, "minigrad"]["reached"] == "False"
+    said = re.search(r"takes ([\d.]+) times PyTorch's time \(LoRA ([\d.]+), adapter ([\d.]+), prefix ([\d.]+)\)", README)
+    for what, number in zip(("base", "LoRA", "adapter", "prefix"), said.groups(), strict=True):
+        row = rows["generation", "64 tokens", what]
+        assert float(number) == pytest.approx(float(row["ratio"]), abs=0.0051) and row["reached"] == "False"
+    twice = float(re.search(r"twice the tokens take ([\d.]+) times", README)[1])
+    assert twice == pytest.approx(float(next(r for (_, _, what), r in rows.items() if what == "twice the tokens")["ratio"]), abs=0.0051)

@@ -57,6 +57,8 @@ def slope(rows, what: str) -> float:
 
 def draw(rows):
     """(figure, alt text): four log-log panels, measured time and the multiplications scaled to meet it at the last point."""
+    from matplotlib.ticker import LogLocator
+
     from minigrad.experiments.figure import groups, new_figure
 
     figure, axes = new_figure(4, size=(14, 3.8))
@@ -69,6 +71,8 @@ def draw(rows):
         ax.set_xscale("log", base=2)
         ax.set_yscale("log")
         ax.set_xticks(x, x)
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         ax.minorticks_off()
         ax.set_xlabel(NAMES[along])
         ax.set_title(f"slope {slope(of, 'ms'):.2f}, by counting {slope(of, 'multiplications'):.2f}", loc="left", fontsize=10)

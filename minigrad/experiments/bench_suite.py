@@ -157,7 +157,7 @@ def draw(rows):
     ax.set_xscale("log", base=2)
     ax.set_xticks([0.25, 0.5, 1, 2, 4, 8, 16], ["1/4", "1/2", "1", "2", "4", "8", "16"])
     ax.set_ylim(-0.7, len(shown) - 0.3)
-    ax.set_xlabel("ratio (less is faster or smaller); a bar marks the most that was promised; ● reached, ✕ not")
+    ax.set_xlabel("ratio: less is faster or smaller\n| the most that was promised, ● reached, ✕ not")
     alt = ("Ratios of times and bytes, each with its quartiles and its target: "
            + "; ".join(line(r) for r in rows if r["part"] in ("step", "saved bytes", "method", "generation")) + ".")
     return figure, alt
