@@ -186,7 +186,10 @@ def draw(rows, base_costs: dict):
     slowest = max(runs[0]["latency1_ms"] for runs in by_method.values())
     if slowest > 6 * base_costs["latency1_ms"]:     # one that is slow unmerged would press all others together
         latency.set_xscale("log")
-        latency.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        ticks = [t for t in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
+                 if 0.5 * base_costs["latency1_ms"] <= t <= 1.1 * slowest]
+        latency.set_xticks(ticks, [str(t) for t in ticks])
+        latency.minorticks_off()
     else:
         latency.set_xlim(left=0)
     latency.set_xlabel("time to read one word, ms (open: merged)")
