@@ -25,20 +25,26 @@ def backward(root: Tensor, grad=None, retain_graph: bool = False) -> None:
     if isinstance(start, Tensor):
         _finish_leaf(start, *grads.pop(start))
         return
+    debug = _debug.get()
     for fn in functions:
         gy, owned = grads.pop(fn)
         for watcher in fn.watchers:
             _tell(watcher(), gy)
             owned = False                           # somebody else may now hold it
         gxs = fn.gradients(gy, owned)
-        if _debug.get():
-            _debug.get().walked(fn, gy, owned, gxs)
-        for i, (edge, gx) in enumerate(zip(fn.edges, gxs, strict=True)):
+        if debug:
+            debug.walked(fn, gy, owned, gxs)
+        for i, edge in enumerate(fn.edges):
             if edge is None:
                 continue
-            _accumulate(grads, edge, gx, _is_fresh(gx, gy, owned, fn, gxs, i))
+            gx = gxs[i]
+            fresh = _is_fresh(gx, gy, owned, fn, gxs, i)
+            if edge in grads:
+                _add(grads, edge, gx, fresh)
+            else:
+                grads[edge] = gx, fresh
             uses[edge] -= 1
-            if uses[edge] == 0 and isinstance(edge, Tensor):
+            if not uses[edge] and isinstance(edge, Tensor):
                 _finish_leaf(edge, *grads.pop(edge))
         if not retain_graph:
             fn.release()
@@ -86,11 +92,8 @@ def _seed(root: Tensor, grad):
     return seed if seed.dtype == root.data.dtype else seed.astype(root.data.dtype)
 
 
-def _accumulate(grads, node, gx, fresh) -> None:
+def _add(grads, node, gx, fresh) -> None:
     """Add gx to the node's gradient without writing into an array that somebody else may hold."""
-    if node not in grads:
-        grads[node] = (gx, fresh)
-        return
     so_far, owned = grads[node]
     if owned:
         so_far += gx
@@ -108,14 +111,14 @@ def _accumulate(grads, node, gx, fresh) -> None:
 
 def _is_fresh(gx, gy, owned: bool, fn: Function, gxs, i: int) -> bool:
     """Whether this operation has just made gx, so that nobody else can see it change."""
-    for j, other in enumerate(gxs):
+    if gx is not gy and (getattr(gx, "base", None) is not None or gx.ndim == 0 or fn.override is not None):
+        return False                                # a view of something, say
+    for j, other in enumerate(gxs):                 # (loops, because `in` would compare elements)
         if other is gx and j != i:
             return False
     if gx is gy:
         return owned
-    if fn.override is not None or gx.ndim == 0 or getattr(gx, "base", None) is not None:
-        return False
-    for a in fn._saved:                             # (a loop, because `in` would compare elements)
+    for a in fn._saved:
         if a is gx:
             return False
     return True

@@ -43,9 +43,7 @@ class debug:
                 fn.forward_line = f" (forward: {pathlib.Path(frame.filename).name}:{frame.lineno}: {frame.line})"
                 break
         # a parameter is the optimizer's to change; its version count guards it
-        locked = [a for a, source in zip(fn._saved, fn._sources, strict=True)
-                  if fn.be.owns(a) and not (source is not None and source.parameter)
-                  and getattr(getattr(a, "flags", None), "writeable", True)]
+        locked = [a for a in fn.saved_activations() if getattr(getattr(a, "flags", None), "writeable", True)]
         for a in locked:
             fn.be.set_writeable(a, False)
         self._locked[fn] = locked

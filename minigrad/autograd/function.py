@@ -47,8 +47,8 @@ class Function:
     override = None                                 # set by mg.override
     forward_line = ""                               # set by mg.debug
     owns_gy = False
-    watchers = _saved = _sources = _counts = ()
-    recording = False
+    watchers = _saved = _sources = ()
+    _inputs = None                                  # during a forward that is recorded: its inputs
     out_format = None                               # the number format of the output and of each input, where it is
     formats = None                                  # narrower than float32 (set by the hook of precision.py)
 
@@ -62,47 +62,40 @@ class Function:
         rounds = False
         if state.hook is not None:                  # number formats are in use: see precision.py
             inputs, self.out_format, rounds = state.hook(self, inputs)
-        arrays = [x.data if isinstance(x, Tensor) else x for x in inputs]
-        self.be = be = _backend.of(*arrays)
-        self.xp = be.xp
-        if not rounds and self.override is None and not _grad_enabled.get():
-            return self._unrecorded(arrays, inputs[0])
-        recording = _grad_enabled.get()
-        self.needs = needs = [recording and isinstance(x, Tensor) and x._requires_grad for x in inputs]
-        self.recording = recording = True in needs
-        self._inputs = inputs
+        arrays, needs, enabled = [], [], _grad_enabled.get()
+        for x in inputs:
+            tensor = isinstance(x, Tensor)
+            arrays.append(x.data if tensor else x)
+            needs.append(tensor and enabled and x._requires_grad)
+        self.be, self.needs = _backend.of(*arrays), needs
+        self._inputs = inputs if True in needs else None    # only what is recorded is noted, in save and below
         self.override = override = type(self).override      # what runs forward also decides what runs backward
         y = self.forward(*arrays) if override is None else override.run_forward(self, arrays)
-        out = Tensor(be.asarray(y))
+        out = Tensor(self.be.asarray(y))
+        out._format = self.out_format
         if rounds:
             self._round(out)
-        first = inputs[0]
-        if self.is_view and isinstance(first, Tensor):
-            out._version = first._version
-        out._format = self.out_format
-        if recording:
-            self.number = next(_counter)
-            # where each gradient goes: to a leaf tensor, or to the operation that made the input
-            self.edges = [(x if x._fn is None else x._fn) if need else None for x, need in zip(inputs, needs, strict=True)]
-            self.shapes = [getattr(a, "shape", ()) for a in arrays]
-            self.dtypes = [getattr(a, "dtype", None) for a in arrays]
-            if state.hook is not None:
-                self.formats = [x._format if isinstance(x, Tensor) else None for x in inputs]
-            self.out_shape = out.data.shape
-            out._requires_grad, out._fn = True, self
-            if _debug.get():
-                _debug.get().recorded(self)
-        self._inputs = None
+        if self.is_view and isinstance(inputs[0], Tensor):
+            out._version = inputs[0]._version
+        if self._inputs is not None:
+            self._record(inputs, arrays, out)
         return out
 
-    def _unrecorded(self, arrays, first) -> Tensor:
-        """The output alone, under no_grad: generating one token takes a hundred operations, and most of each was notes."""
-        self.needs = (False,) * len(arrays)
-        out = Tensor(self.be.asarray(self.forward(*arrays)))
-        if self.is_view and isinstance(first, Tensor):
-            out._version = first._version
-        out._format = self.out_format
-        return out
+    def _record(self, inputs, arrays, out) -> None:
+        """Note what backward needs to know besides the saved arrays."""
+        self.number, self._inputs = next(_counter), None
+        self.edges, self.shapes, self.dtypes = edges, shapes, dtypes = [], [], []
+        for x, a, need in zip(inputs, arrays, self.needs, strict=True):
+            # where the gradient goes: to a leaf tensor, or to the operation that made the input
+            edges.append(None if not need else x if x._fn is None else x._fn)
+            shapes.append(a.shape if isinstance(x, Tensor) else ())
+            dtypes.append(a.dtype if isinstance(x, Tensor) else None)
+        if state.hook is not None:
+            self.formats = [x._format if isinstance(x, Tensor) else None for x in inputs]
+        self.out_shape = out.data.shape
+        out._requires_grad, out._fn = True, self
+        if _debug.get():
+            _debug.get().recorded(self)
 
     def _round(self, out) -> None:
         """Put the output on its format's grid; backward then uses the rounded values, if it kept the output."""
@@ -114,23 +107,41 @@ class Function:
 
     def save(self, *arrays) -> None:
         """Keep arrays for `backward`: an input by reference (its later in-place change is noticed), others by value."""
-        if not self.recording:
+        if self._inputs is None:
             return
-        versions = {id(x.data): x._version for x in self._inputs if isinstance(x, Tensor)}
-        self._saved = arrays
-        self._sources = [versions.get(id(a)) for a in arrays]
-        self._counts = [None if v is None else v.count for v in self._sources]
+        self._saved, self._sources = arrays, []
+        for x in self._inputs:
+            if isinstance(x, Tensor):
+                for a in arrays:
+                    if a is x.data:
+                        self._sources.append((a, x._version, x._version.count))
+                        break
 
     @property
     def saved(self):
         """What `save` kept, checked to be unchanged since."""
-        for version, count in zip(self._sources, self._counts, strict=True):
-            if version is not None and version.count != count:
+        for _, version, count in self._sources:
+            if version.count != count:
                 raise RuntimeError(
                     f"backward of {self.name}: an input it saved was changed in place after the forward pass "
                     f"({version.count - count} times){self.forward_line}. Call backward() before optimizer.step(), or "
                     "run the forward pass again")
         return self._saved
+
+    @property
+    def xp(self):
+        """The backend's array library."""
+        return self.be.xp
+
+    @property
+    def recording(self) -> bool:
+        """During forward: whether backward may be asked for."""
+        return self._inputs is not None
+
+    def saved_activations(self) -> list:
+        """The saved arrays that are not parameters (those are in memory anyway); None and numbers left out."""
+        parameters = [a for a, version, _ in self._sources if version.parameter]
+        return [a for a in self._saved if self.be.owns(a) and not any(a is p for p in parameters)]
 
     def watch(self, tensor) -> None:
         """Remember, weakly, that `tensor` (this node's output) wants to see its gradient."""
@@ -152,23 +163,25 @@ class Function:
         gxs = self.backward(gy) if self.override is None else self.override.run_backward(self, gy)
         if type(gxs) is not tuple:
             gxs = (gxs,)
-        edges = self.edges
-        if len(gxs) != len(edges):
-            raise RuntimeError(f"backward of {self.name} returned {len(gxs)} gradients for {len(edges)} inputs")
-        return [None if edges[i] is None else self._checked(gx, i) for i, gx in enumerate(gxs)]
-
-    def _checked(self, gx, i):
-        if gx is None:
-            raise RuntimeError(f"backward of {self.name} gave no gradient for input {i}, which needs one"
-                               f"{self.forward_line}")
-        gx = self.be.asarray(gx)
-        if gx.shape != self.shapes[i]:
-            gx = unbroadcast(gx, self.shapes[i], self.name, i)
-        if gx.dtype != self.dtypes[i]:
-            gx = gx.astype(self.dtypes[i])
-        if self.formats is not None and self.formats[i] is not None:
-            gx = self.be.round_to(gx, formats.get(self.formats[i]))
-        return gx
+        if len(gxs) != len(self.edges):
+            raise RuntimeError(f"backward of {self.name} returned {len(gxs)} gradients for {len(self.edges)} inputs")
+        checked = []
+        for i, (gx, edge, shape, dtype) in enumerate(zip(gxs, self.edges, self.shapes, self.dtypes, strict=True)):
+            if edge is None:
+                gx = None
+            elif gx is None:
+                raise RuntimeError(f"backward of {self.name} gave no gradient for input {i}, which needs one"
+                                   f"{self.forward_line}")
+            else:
+                gx = self.be.asarray(gx)
+                if gx.shape != shape:
+                    gx = unbroadcast(gx, shape, self.name, i)
+                if gx.dtype != dtype:
+                    gx = gx.astype(dtype)
+                if self.formats is not None and self.formats[i] is not None:
+                    gx = self.be.round_to(gx, formats.get(self.formats[i]))
+            checked.append(gx)
+        return checked
 
     def forward(self, *arrays):
         """The output array from the input arrays."""

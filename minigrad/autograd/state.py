@@ -59,10 +59,7 @@ class no_grad(contextlib.ContextDecorator):
 class Version:
     """Counts in-place changes of one piece of memory; a tensor and its views share it."""
 
-    __slots__ = ("count", "parameter")
-
-    def __init__(self):
-        self.count, self.parameter = 0, False
+    count, parameter = 0, False                     # until changed; no __init__, because every result has a Version
 
 
 #: called before each operation once number formats are in use: precision.enter, or None

@@ -48,10 +48,9 @@ def saved_arrays(result: Tensor):
     seen = set()
     for fn in reversed(_reachable(result._fn)[0] if result._fn is not None else []):
         new = []
-        for a, source in zip(fn._saved, fn._sources, strict=True):
-            if fn.be.owns(a) and not (source is not None and source.parameter):
-                buffer = fn.be.buffer(a)
-                if id(buffer) not in seen:
-                    seen.add(id(buffer))
-                    new.append((a, buffer.nbytes))
+        for a in fn.saved_activations():
+            buffer = fn.be.buffer(a)
+            if id(buffer) not in seen:
+                seen.add(id(buffer))
+                new.append((a, buffer.nbytes))
         yield fn, new

@@ -29,9 +29,8 @@ class Tensor:
     __array_ufunc__ = None                          # NumPy and CuPy then leave `array + tensor` to Tensor.__radd__
 
     def __init__(self, data, requires_grad: bool = False):
-        self.data, self.grad, self._fn = data, None, None
-        self._version, self._format, self._hooks = Version(), None, None
-        self._requires_grad = False
+        self.data, self._version, self._requires_grad = data, Version(), False
+        self.grad = self._fn = self._format = self._hooks = None
         if requires_grad:
             self.requires_grad = True
 

@@ -24,6 +24,7 @@ BackendUnavailable = cupy_backend.BackendUnavailable
 
 _BACKENDS: dict[str, Backend] = {}
 _BY_TYPE: dict[type, Backend | None] = {bool: None, int: None, float: None}     # Python scalars belong to nobody
+_BY_TYPES: dict[tuple[type, ...], Backend] = {}     # the types of an operation's arrays -> what `of` found for them before
 _process_default = "numpy"
 _in_context: contextvars.ContextVar[str | None] = contextvars.ContextVar("minigrad_backend", default=None)
 
@@ -31,6 +32,7 @@ _in_context: contextvars.ContextVar[str | None] = contextvars.ContextVar("minigr
 def register(name: str, backend: Backend) -> Backend:
     """Make `backend` available under `name`; its `array_types` say which arrays are its own."""
     _BACKENDS[name] = backend
+    _BY_TYPES.clear()
     for kind in backend.array_types:
         _BY_TYPE[kind] = backend
     return backend
@@ -91,6 +93,9 @@ def of(*arrays) -> Backend:
 
     Raises TypeError that names both when two libraries are mixed, or when something is no array at all.
     """
+    kinds = tuple(map(type, arrays))
+    if kinds in _BY_TYPES:
+        return _BY_TYPES[kinds]
     found = None
     for a in arrays:
         kind = type(a)
@@ -105,7 +110,10 @@ def of(*arrays) -> Backend:
                             f"Move one of them first, e.g. model.to(backend={found.name!r}) or "
                             f"mg.tensor(mg.to_numpy(t)) under mg.use_backend({found.name!r})")
         found = owner
-    return found if found is not None else current()
+    if found is None:
+        return current()
+    _BY_TYPES[kinds] = found
+    return found
 
 
 def _owner_of_unknown(a) -> Backend:

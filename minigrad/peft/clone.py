@@ -1,7 +1,7 @@
 """A twin of a model: its own tree of modules, the same arrays. An adapter costs what it adds and nothing more."""
 from __future__ import annotations
 
-from minigrad.autograd import Version
+from minigrad.autograd import Tensor, Version
 from minigrad.nn import Module, Parameter
 
 
@@ -31,9 +31,10 @@ class _Cloning:
         if id(old) not in self.made:
             new = self.made[id(old)] = object.__new__(type(old))
             new.__dict__.update(old.__dict__)
-            new.__dict__.update(_modules=_map(self.module, old._modules),
-                                _parameters=_map(self.parameter, old._parameters),
-                                _buffers=_map(lambda t: t.detach(), old._buffers))
+            for registry, twin in (("_modules", self.module), ("_parameters", self.parameter), ("_buffers", Tensor.detach)):
+                new.__dict__[registry] = {}
+                for name, value in old.__dict__[registry].items():
+                    new._register(registry, name, None if value is None else twin(value))
         return self.made[id(old)]
 
     def parameter(self, old: Parameter) -> Parameter:
@@ -42,10 +43,6 @@ class _Cloning:
             new = self.made[id(old)] = Parameter(old, requires_grad=False)
             new._version, new._format = old._version, old._format
         return self.made[id(old)]
-
-
-def _map(fn, registry: dict) -> dict:
-    return {name: None if value is None else fn(value) for name, value in registry.items()}
 
 
 def thaw(p: Parameter) -> Parameter:

@@ -33,12 +33,12 @@ class OnPlane:
                 if self.factors is not None:
                     change = change * self.factors[layer]
                 for module, name in places:
-                    module.__dict__[name] = p + change                      # found before the registered parameter
+                    module.__dict__[name] = p + change                      # the registered parameter stays
             return super().forward(*args, **kwargs)
         finally:
-            for _, places, *_ in self.spots:
+            for p, places, *_ in self.spots:
                 for module, name in places:
-                    module.__dict__.pop(name, None)
+                    module.__dict__[name] = p
 
     def __reduce__(self):                           # pickle finds no class that was made at run time
         return _on_plane, (type(self).__bases__[1],), self.__dict__

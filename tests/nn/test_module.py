@@ -59,7 +59,7 @@ def test_assigning_and_deleting(net):
     assert "first.bias" not in dict(net.named_parameters()) and net.first.bias is None
     net.first.bias = nn.Parameter(mg.zeros(3))
     net.note = nn.Linear(1, 1)                      # a plain attribute becomes a child …
-    assert "note" in dict(net.named_modules()) and "note" not in net.__dict__
+    assert "note" in dict(net.named_modules()) and net.note is net.get_submodule("note")
     net.note = nn.Parameter(mg.zeros(1))            # … and a child becomes a parameter
     assert "note" in dict(net.named_parameters()) and "note" not in dict(net.named_modules())
     del net.note
