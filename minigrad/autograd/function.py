@@ -59,10 +59,13 @@ class Function:
         Function.registry[cls.name] = cls
 
     def __call__(self, *inputs):
-        rounds = False
-        if state.hook is not None:                  # number formats are in use: see precision.py
+        rounds, enabled = False, _grad_enabled.get()
+        if state.hook is None:
+            if not enabled and self.override is None:
+                return self._unrecorded(inputs)
+        else:                                       # number formats are in use: see precision.py
             inputs, self.out_format, rounds = state.hook(self, inputs)
-        arrays, needs, enabled = [], [], _grad_enabled.get()
+        arrays, needs = [], []
         for x in inputs:
             tensor = isinstance(x, Tensor)
             arrays.append(x.data if tensor else x)
@@ -79,6 +82,17 @@ class Function:
             out._version = inputs[0]._version
         if self._inputs is not None:
             self._record(inputs, arrays, out)
+        return out
+
+    def _unrecorded(self, inputs) -> Tensor:
+        """The output alone: generating one token takes seventy operations, and notes would be most of the time of each."""
+        arrays = []
+        for x in inputs:
+            arrays.append(x.data if isinstance(x, Tensor) else x)
+        self.be, self.needs = _backend.of(*arrays), (False,) * len(arrays)
+        out = Tensor(self.be.asarray(self.forward(*arrays)))
+        if self.is_view and isinstance(inputs[0], Tensor):
+            out._version = inputs[0]._version
         return out
 
     def _record(self, inputs, arrays, out) -> None:

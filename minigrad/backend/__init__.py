@@ -94,9 +94,9 @@ def of(*arrays) -> Backend:
     Raises TypeError that names both when two libraries are mixed, or when something is no array at all.
     """
     kinds = tuple(map(type, arrays))
-    if kinds in _BY_TYPES:
-        return _BY_TYPES[kinds]
-    found = None
+    found = _BY_TYPES.get(kinds)
+    if found is not None:
+        return found
     for a in arrays:
         kind = type(a)
         if kind in _BY_TYPE:

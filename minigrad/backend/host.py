@@ -74,10 +74,12 @@ def ids(values, upper: int, what: str = "token id", *, also: int | None = None) 
         if array.size:
             raise TypeError(f"{what}s must be host integers; got dtype {array.dtype}")
         array = array.astype(np.int64)
-    bad = (array < 0) | (array >= upper)
-    if also is not None:
-        bad &= array != also
-    if bad.any():
+    if array.size and (array.min() < 0 or array.max() >= upper):
+        bad = (array < 0) | (array >= upper)
+        if also is not None:
+            bad &= array != also
+        if not bad.any():
+            return array.astype(np.int64, copy=False)
         place = tuple(int(i) for i in np.argwhere(bad)[0])
         raise IndexError(f"{what} {int(array[place])} at {place} is outside 0 … {upper - 1}"
                          + (f" (and is not {also})" if also is not None else ""))

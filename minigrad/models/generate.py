@@ -1,7 +1,7 @@
 """Generating text: predict, choose, append, again. Works for every model with GPT's interface."""
 from __future__ import annotations
 
-from minigrad.autograd import no_grad
+from minigrad.autograd import Tensor, no_grad
 from minigrad.backend import host
 from minigrad.nn.checks import positive
 
@@ -51,7 +51,7 @@ def _continue(model, prompts, rows, new, max_new_tokens, temperature, top_k, sto
     fed = ids
     for step in range(steps):
         logits = model(fed, cache=cache)                    # (B, T or 1) -> (B, T or 1, V)
-        last = logits[:, -1].numpy()                        # the step's one read: (B, V)
+        last = Tensor(logits.data[:, -1]).numpy()                 # the step's one read: (B, V)
         if np.isnan(last).any():
             raise ValueError(f"the model's logits are NaN after {step} new tokens: its weights have overflowed or were "
                              "never trained to a finite loss")

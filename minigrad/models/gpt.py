@@ -224,11 +224,16 @@ class GPT(nn.Module):
     def _positions(self, batch: int, tokens: int, cache: KVCache | None, start):
         """Host integers (T,) or, with a start per sequence, (B, T)."""
         np = host.np
-        first = np.asarray(start)
-        if first.dtype.kind not in "iu" or first.shape not in ((), (batch,)):
-            raise ValueError(f"start must be an int or host integers of shape ({batch},); got {start!r}")
-        first = first + (self.position_shift + (0 if cache is None else cache.length))
-        lowest, end = (int(first.min()), int(first.max()) + tokens) if first.size else (0, tokens)
+        shift = self.position_shift + (0 if cache is None else cache.length)
+        if type(start) is int:
+            first = lowest = highest = start + shift
+        else:
+            first = np.asarray(start)
+            if first.dtype.kind not in "iu" or first.shape not in ((), (batch,)):
+                raise ValueError(f"start must be an int or host integers of shape ({batch},); got {start!r}")
+            first = first[..., None] + shift
+            lowest, highest = (int(first.min()), int(first.max())) if first.size else (0, 0)
+        end = highest + tokens
         if lowest < 0:
             raise ValueError(f"positions start at {lowest}; start must not be negative")
         if end > self.config.context:
@@ -237,4 +242,4 @@ class GPT(nn.Module):
             raise ValueError(f"{tokens} tokens{past} starting at {np.max(start)}{shift} need {end} positions, but "
                              f"the context is {self.config.context}. Shorten the sequence, or make the model with "
                              f"GPTConfig(context={end})")
-        return first[..., None] + np.arange(tokens)             # () -> (T,), (B,) -> (B, T)
+        return first + np.arange(tokens)                        # () or (1,) -> (T,), (B, 1) -> (B, T)

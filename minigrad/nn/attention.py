@@ -42,7 +42,7 @@ class MultiHeadAttention(Module):
 
         rotation: cos and sin of the tokens' rotary positions (rotary.py); cached keys are stored turned.
         """
-        B, T, D = x.shape
+        B, T, _ = x.shape
         q = self.split_heads(self.q_proj(x))        # (B, T, D) -> (B, H, T, D/H)
         k = self.split_heads(self.k_proj(x))        # (B, T, D) -> (B, H, T, D/H)
         v = self.split_heads(self.v_proj(x))        # (B, T, D) -> (B, H, T, D/H)
@@ -55,18 +55,17 @@ class MultiHeadAttention(Module):
             k = cat([prefix_k, k], dim=2)           # -> (B, H, P + past + T, D/H)
             v = cat([prefix_v, v], dim=2)
         # Query i is key number Tk − T + i: it sees the whole prefix and past, and itself.
-        visible = None if self.pattern is None else self.pattern(self, T, k.shape[2])
+        Tk = k.shape[2]
+        visible = None if self.pattern is None else self.pattern(self, T, Tk)
         y = F.scaled_dot_product_attention(q, k, v, visible, dropout_p=self.dropout if self.training else 0.0,
-                                           is_causal=True, causal_offset=k.shape[2] - T)    # (B, H, T, D/H)
+                                           is_causal=True, causal_offset=Tk - T)            # (B, H, T, D/H)
         if self.beside is not None:
             y = y + self.beside(self, q)
-        y = y.transpose(1, 2).reshape(B, T, D)      # (B, H, T, D/H) -> (B, T, H, D/H) -> (B, T, D)
-        return self.o_proj(y)
+        return self.o_proj(F.merge_heads(y))        # (B, H, T, D/H) -> (B, T, H, D/H) -> (B, T, D)
 
     def split_heads(self, x: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, H, D/H) -> (B, H, T, D/H)."""
-        B, T, D = x.shape
-        return x.reshape(B, T, self.n_heads, D // self.n_heads).transpose(1, 2)
+        return F.split_heads(x, self.n_heads)
 
     def extra_repr(self) -> str:
         """The sizes."""

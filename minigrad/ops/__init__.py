@@ -13,8 +13,8 @@ from minigrad.ops.linalg import linear, linear_naive, low_rank_linear, low_rank_
 from minigrad.ops.loss import cross_entropy, cross_entropy_naive, mse_loss, nll_loss
 from minigrad.ops.reduce import (amax, amin, argmax, cumsum, logsumexp, logsumexp_naive, max, mean, min, norm,
                                  normalize, prod, std, sum, var, var_naive)
-from minigrad.ops.shape import (cat, chunk, concatenate, expand, flatten, flip, pad, permute, reshape, split, squeeze,
-                                stack, swapaxes, transpose, tril, triu, unsqueeze, view)
+from minigrad.ops.shape import (cat, chunk, concatenate, expand, flatten, flip, merge_heads, pad, permute, reshape, split,
+                                split_heads, squeeze, stack, swapaxes, transpose, tril, triu, unsqueeze, view)
 
 clip = clamp
 

@@ -10,8 +10,10 @@ from minigrad.ops.shape import reshape, squeeze
 
 
 def _rows(a):
-    """All leading dims as one. (…, D) -> (N, D); N is computed, because −1 has no answer where D is 0."""
-    return a if a.ndim == 2 else a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
+    """All leading dims as one. (…, D) -> (N, D); for an empty array N is computed, because −1 has no answer where D is 0."""
+    if a.ndim == 2:
+        return a
+    return a.reshape(-1 if a.size else math.prod(a.shape[:-1]), a.shape[-1])
 
 
 class Matmul(Function):
@@ -42,8 +44,8 @@ class Linear(Function):
     def forward(self, x, w, *b):
         # the weight's gradient needs x, the input's needs w: a frozen weight saves no activation
         self.save(x if self.needs[1] else None, w if self.needs[0] else None)
-        rows = self.be.linear(_rows(x), w, b[0] if b else None)
-        return rows.reshape(*x.shape[:-1], w.shape[0])
+        y = self.be.linear(_rows(x), w, b[0] if b else None)
+        return y if x.ndim == 2 else y.reshape(x.shape[:-1] + y.shape[1:])
 
     def backward(self, gy):
         x, w = self.saved
@@ -105,14 +107,16 @@ def linear(x, weight, bias=None) -> Tensor:
 
     A frozen weight saves no activation and costs no product; raises ValueError when the sizes do not fit.
     """
-    x, weight = as_tensor(x), as_tensor(weight)
-    if weight.ndim != 2 or x.ndim == 0 or x.shape[-1] != weight.shape[1]:
+    if not (isinstance(x, Tensor) and isinstance(weight, Tensor)):
+        x, weight = as_tensor(x), as_tensor(weight)
+    given, wanted = x.data.shape, weight.data.shape
+    if len(wanted) != 2 or not given or given[-1] != wanted[1]:
         raise ValueError(f"linear: the input's last size must be the weight's in_features: input {tuple(x.shape)}, "
                          f"weight (out, in) = {tuple(weight.shape)}")
     if bias is None:
         return Linear()(x, weight)
-    if bias.shape != (weight.shape[0],):
-        raise ValueError(f"linear: bias must be ({weight.shape[0]},), the weight's out_features; got "
+    if bias.shape != wanted[:1]:
+        raise ValueError(f"linear: bias must be ({wanted[0]},), the weight's out_features; got "
                          f"{tuple(bias.shape)}")
     return Linear()(x, weight, bias)
 

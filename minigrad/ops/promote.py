@@ -27,8 +27,8 @@ def as_tensor(x) -> Tensor:
 
 def floating(x) -> Tensor:
     """`x` as a floating-point tensor: integers and bools become float32, as in PyTorch."""
-    x = as_tensor(x)
-    return x if host.is_floating(x.data.dtype) else x_to(x, "float32")
+    x = x if isinstance(x, Tensor) else tensor(x)
+    return x if x.data.dtype.kind == "f" else x_to(x, "float32")
 
 
 def x_to(x: Tensor, dtype) -> Tensor:
@@ -52,6 +52,8 @@ def pair(a, b, *, divide: bool = False):
     Python numbers never widen a tensor of their kind; a 0-d tensor never widens an array; an integer tensor adopts
     the float dtype it meets.
     """
+    if isinstance(a, Tensor) and isinstance(b, Tensor) and a.data.dtype == b.data.dtype and not divide:
+        return a, b                                 # as nearly always
     a, b = _operand(a), _operand(b)
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         da, db = a.data.dtype, b.data.dtype

@@ -39,6 +39,36 @@ class Permute(Function):
         return gy.transpose(inverse)
 
 
+class SplitHeads(Function):
+    """y = x (B, T, H·d), each row cut into H heads: (B, H, T, d);  gx = the heads of gy side by side again"""
+
+    options, is_view = ("n_heads",), True
+
+    def __init__(self, n_heads):
+        self.n_heads = n_heads
+
+    def forward(self, x):
+        self.in_shape = B, T, D = x.shape
+        return x.reshape(B, T, self.n_heads, D // self.n_heads).transpose((0, 2, 1, 3))
+
+    def backward(self, gy):
+        return gy.transpose((0, 2, 1, 3)).reshape(self.in_shape)
+
+
+class MergeHeads(Function):
+    """y = x (B, H, T, d), the heads side by side: (B, T, H·d);  gx = gy's rows cut into heads"""
+
+    is_view = True
+
+    def forward(self, x):
+        self.in_shape = B, H, T, d = x.shape
+        return x.transpose((0, 2, 1, 3)).reshape(B, T, H * d)
+
+    def backward(self, gy):
+        B, H, T, d = self.in_shape
+        return gy.reshape(B, T, H, d).transpose((0, 2, 1, 3))
+
+
 class Expand(Function):
     """y = x repeated along dims of size 1;  gx = gy summed over them (the base class sees to it)"""
 
@@ -218,6 +248,28 @@ def transpose(x, dim0: int, dim1: int) -> Tensor:
 
 
 swapaxes = transpose
+
+
+def split_heads(x, n_heads: int) -> Tensor:
+    """(B, T, H·d) -> (B, H, T, d): x.reshape(B, T, H, d).transpose(1, 2) as one node. Raises ValueError if H does not divide.
+
+    >>> import minigrad as mg
+    >>> mg.nn.functional.split_heads(mg.ones(2, 5, 12), n_heads=3).shape
+    (2, 3, 5, 4)
+    """
+    x = as_tensor(x)
+    if x.ndim != 3 or n_heads < 1 or x.data.shape[2] % n_heads:
+        raise ValueError(f"split_heads: needs (B, T, H·d) and a number H of heads that divides the last size; got "
+                         f"{tuple(x.shape)} and H = {n_heads}")
+    return SplitHeads(n_heads)(x)
+
+
+def merge_heads(x) -> Tensor:
+    """(B, H, T, d) -> (B, T, H·d), what split_heads undone gives: x.transpose(1, 2).reshape(B, T, H·d) as one node."""
+    x = as_tensor(x)
+    if x.ndim != 4:
+        raise ValueError(f"merge_heads: needs (B, H, T, d); got {tuple(x.shape)}")
+    return MergeHeads()(x)
 
 
 def expand(x, *shape) -> Tensor:

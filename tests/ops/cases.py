@@ -308,6 +308,9 @@ add("unsqueeze", "reshape", lambda x: ops.unsqueeze(x, -2), lambda x: x[:, None]
 add("permute", "permute", lambda x: ops.permute(x, 2, 0, 1), lambda x: x.transpose(2, 0, 1), normal(2, 3, 4),
     empty=((2, 0, 4),))
 add("permute-cycle", "permute", lambda x: ops.permute(x, (1, -1, 0)), lambda x: x.transpose(1, 2, 0), normal(2, 3, 4))
+add("split_heads", "split_heads", lambda x: ops.split_heads(x, 3), lambda x: x.reshape(2, 5, 3, 4).transpose(0, 2, 1, 3),
+    normal(2, 5, 12))
+add("merge_heads", "merge_heads", ops.merge_heads, lambda x: x.transpose(0, 2, 1, 3).reshape(2, 5, 12), normal(2, 3, 5, 4))
 add("transpose", "permute", lambda x: ops.transpose(x, 0, -1), lambda x: x.swapaxes(0, -1), normal(2, 3, 4))
 add("T", "permute", lambda x: x.T, lambda x: x.T, normal(2, 3, 4))
 add("mT", "permute", lambda x: x.mT, lambda x: x.swapaxes(-1, -2), normal(2, 3, 4))

@@ -156,6 +156,8 @@ same("normalize", F.normalize, TF.normalize, exactly([[0.0, 0.0, 0.0], [3.0, 4.0
 
 # ---- shapes ---------------------------------------------------------------------------------------------------------
 
+same("split_heads", lambda x: F.split_heads(x, 2), lambda x: x.view(3, 5, 2, 4).transpose(1, 2), normal(3, 5, 8))
+same("merge_heads", F.merge_heads, lambda x: x.transpose(1, 2).reshape(3, 5, 8), normal(3, 2, 5, 4))
 for name, call, samplers in (
     ("reshape", lambda x: x.reshape(4, -1), [x234]), ("view", lambda x: x.view((6, 4)), [x234]),
     ("permute", lambda x: x.permute(-1, 0, 1), [x234]), ("permute", lambda x: x.permute((1, 2, 0)), [x234]),
