@@ -173,18 +173,23 @@ class Backend:
     # ---- normalization ----------------------------------------------------------------------------------------------
 
     def layer_norm(self, x, weight, bias, eps):
-        """y = x̂·w + b with x̂ = (x − mean)·r, r = 1/√(var + eps). (N, D) -> y (N, D), x̂ (N, D), r (N, 1)"""
-        xp = self.xp
+        """y = x̂·w + b with x̂ = (x − mean)·r, r = 1/√(var + eps). (N, D) -> y (N, D), r (N, 1)"""
         centered = x - x.mean(axis=1, keepdims=True)
-        r = 1.0 / xp.sqrt((centered * centered).mean(axis=1, keepdims=True) + eps)
+        r = 1.0 / self.xp.sqrt((centered * centered).mean(axis=1, keepdims=True) + eps)
         xhat = centered * r
         y = xhat if weight is None else xhat * weight
-        return (y if bias is None else y + bias), xhat, r
+        return (y if bias is None else y + bias), r
 
-    def layer_norm_backward(self, gy, xhat, r, weight):
-        """gx = r·(g − mean g − x̂·mean(g·x̂)) with g = gy·w"""
-        g = gy if weight is None else gy * weight
-        return r * (g - g.mean(axis=1, keepdims=True) - xhat * (g * xhat).mean(axis=1, keepdims=True))
+    def layer_norm_backward(self, gy, x, r, weight, needs):
+        """gx = r·(g − mean g − x̂·mean(g·x̂)) with g = gy·w;  gw = Σ gy·x̂,  gb = Σ gy over rows; needs: which of the three
+
+        x̂ is made again from x and r: that costs less than writing it in the forward pass and reading it here.
+        """
+        xhat, gx = (x - x.mean(axis=1, keepdims=True)) * r, None
+        if needs[0]:
+            g = gy if weight is None else gy * weight
+            gx = r * (g - g.mean(axis=1, keepdims=True) - xhat * (g * xhat).mean(axis=1, keepdims=True))
+        return gx, self.column_sum(gy, xhat) if needs[1] else None, self.column_sum(gy) if needs[2] else None
 
     def rms_norm(self, x, weight, eps):
         """y = x̂·w with x̂ = x·r, r = 1/√(mean x² + eps). (N, D) -> y, x̂, r (N, 1)"""

@@ -191,13 +191,21 @@ class FusedBackend(Backend):
         if T is None:
             return super().layer_norm(x, weight, bias, eps)
         x, weight, bias = self._laid_out(x, weight, bias)
-        y, xhat, r = self._norm_outputs(x)
-        self._by_rows("layer_norm_rows", T, *x.shape, x, weight, bias, y, xhat, r, np.int32(x.shape[1]), np.float32(eps))
-        return y, xhat, r
+        y, r = self.xp.empty(x.shape, dtype=x.dtype), self.xp.empty((x.shape[0], 1), dtype=x.dtype)
+        self._by_rows("layer_norm_rows", T, *x.shape, x, weight, bias, y, r, np.int32(x.shape[1]), np.float32(eps))
+        return y, r
 
-    def layer_norm_backward(self, gy, xhat, r, weight):
-        """gx = r·(g − mean g − x̂·mean(g·x̂)) with g = gy·w"""
-        return self._norm_backward("layer_norm_rows_backward", gy, xhat, r, weight, super().layer_norm_backward)
+    def layer_norm_backward(self, gy, x, r, weight, needs):
+        """gx = r·(g − mean g − x̂·mean(g·x̂)) with g = gy·w;  gw = Σ gy·x̂,  gb = Σ gy over rows"""
+        T = self._type(gy, x, r, weight)
+        if T is None:
+            return super().layer_norm_backward(gy, x, r, weight, needs)
+        xp = self.xp
+        gy, x, r, weight = self._laid_out(gy, x, r, weight)
+        gx, along = (xp.empty(gy.shape, dtype=gy.dtype) if need else None for need in needs[:2])    # along: gy·x̂
+        if needs[0] or needs[1]:
+            self._by_rows("layer_norm_rows_backward", T, *gy.shape, gy, x, r, weight, gx, along, np.int32(gy.shape[1]))
+        return gx, self.column_sum(along) if needs[1] else None, self.column_sum(gy) if needs[2] else None
 
     def rms_norm(self, x, weight, eps):
         """y = x̂·w with x̂ = x·r, r = 1/√(mean x² + eps)"""

@@ -1,15 +1,20 @@
-"""Keeping freed memory: a training step frees and needs arrays of the same sizes again and again.
+"""Where arrays lie: keeping freed memory, and beginning at a cache line.
 
-The C library gives large blocks back to the system as soon as they are freed, and the system hands out pages of zeros
-again at the first touch: a fifth of a step's time at 2,000 tokens and width 128. (CuPy has a pool for this.)
+A training step frees and needs arrays of the same sizes again and again. The C library gives large blocks back to the
+system as soon as they are freed, and the system hands out pages of zeros again at the first touch: a fifth of a step's
+time at 2,000 tokens and width 128. (CuPy has a pool for this.)
 """
 from __future__ import annotations
 
 import ctypes
+import math
+
+import numpy as np
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3         # from glibc's malloc.h
 LARGEST = (1 << 30, 1 << 25)                        # bytes: blocks up to here come from the heap; older glibc takes less
 KEPT = (1 << 31) - 1                                # bytes of free heap that are not given back
+SMALL = 8192                                        # elements: below, looking for a cache line costs more than it gains
 
 _asked = False
 
@@ -27,3 +32,20 @@ def keep_freed_memory() -> bool:
             return False
         _asked = any(mallopt(M_MMAP_THRESHOLD, size) for size in LARGEST) and bool(mallopt(M_TRIM_THRESHOLD, KEPT))
     return _asked
+
+
+class Padded(np.ndarray):
+    """Memory with room for an array that begins at the next multiple of 64 bytes."""
+
+
+def aligned(shape, dtype):
+    """np.empty that begins at a multiple of 64 bytes, where it is large: NumPy writes whole cache lines twice as fast.
+
+    >>> aligned((100, 100), np.float32).ctypes.data % 64
+    0
+    """
+    size = math.prod(shape)
+    if size < SMALL:
+        return np.empty(shape, dtype)
+    whole = Padded(size + 64 // np.dtype(dtype).itemsize, dtype)
+    return np.ndarray(shape, dtype, whole, -whole.ctypes.data % 64)

@@ -5,16 +5,36 @@ is what makes them faster. Every override computes the base class's formula; a t
 """
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
 
 from minigrad.backend import formats, memory, numpy_attention
 from minigrad.backend.base import GELU_CUBIC, SQRT_2_OVER_PI, Backend
+from minigrad.backend.memory import Padded, aligned
 from minigrad.backend.threads import in_blocks, num_threads, pieces, spread
 
 BLOCK = 131_072                                     # elements: 512 KiB of float32; smaller blocks lose to call overhead
+ROWS = 65_536                                       # elements of a block of rows of which a few arrays are used at a time
 LARGE = 1 << 23                                     # multiplications that are worth a second thread: 0.1 ms
+
+
+@functools.lru_cache(maxsize=256)
+def constant(n, value, dtype):
+    """A read-only column of n equal numbers, kept: making it would cost as much as a small product with it."""
+    a = np.full((n, 1), value, dtype)
+    a.flags.writeable = False
+    return a
+
+
+def _repeated(row, n, size):
+    """A row for blocks of `size` of n rows: copied that often, since NumPy multiplies matrices of one shape twice as fast."""
+    if row is None or n <= size:
+        return None if row is None else row[None]
+    a = aligned((size, len(row)), row.dtype)
+    np.copyto(a, row)
+    return a
 
 
 class NumpyBackend(Backend):
@@ -35,6 +55,12 @@ class NumpyBackend(Backend):
     def keep_freed_memory(self) -> None:
         """Keep memory that is freed for the next array, where the C library can be asked to."""
         memory.keep_freed_memory()
+
+    def buffer(self, a):
+        """The array that owns `a`'s memory; one that `aligned` made counts as such."""
+        while isinstance(a.base, np.ndarray) and not isinstance(a.base, Padded):
+            a = a.base
+        return a
 
     def set_writeable(self, a, flag: bool) -> None:
         """Refuse or allow writes into `a` from now on (a view of something read-only stays so)."""
@@ -157,42 +183,57 @@ class NumpyBackend(Backend):
     def layer_norm(self, x, weight, bias, eps):
         """y = x̂·w + b with x̂ = (x − mean)·r, r = 1/√(var + eps)"""
         N, D = x.shape
-        xhat, r, average = np.empty((N, D), x.dtype), np.empty((N, 1), x.dtype), np.full((D, 1), 1 / max(D, 1), x.dtype)
-        y = xhat if weight is None and bias is None else np.empty((N, D), x.dtype)
+        size, average = max(1, ROWS // max(D, 1)), constant(D, 1 / max(D, 1), x.dtype)
+        y, r = aligned((N, D), x.dtype), np.empty((N, 1), x.dtype)
+        weight, bias = _repeated(weight, N, size), _repeated(bias, N, size)
 
         def rows(i, j):
-            h, rb, yb = xhat[i:j], r[i:j], y[i:j]
-            np.subtract(x[i:j], x[i:j] @ average, out=h)
-            np.vecdot(h, h, out=rb[:, 0])
-            rb *= 1 / max(D, 1)
-            rb += eps
+            xb, yb, rb = x[i:j], y[i:j], r[i:j]
+            np.copyto(yb, xb @ average)             # x − mean is slower in one call: NumPy would buffer the mean
+            np.subtract(xb, yb, out=yb)
+            np.vecdot(yb, yb, out=rb[:, 0])
+            rb += D * eps
             np.sqrt(rb, out=rb)
-            np.reciprocal(rb, out=rb)
-            h *= rb
-            if y is not xhat:
-                np.multiply(h, 1.0 if weight is None else weight, out=yb)
+            np.divide(math.sqrt(D), rb, out=rb)     # 1/√(Σ/D + eps), multiplied out by √D
+            yb *= rb
+            if weight is not None:
+                yb *= weight[:j - i]
             if bias is not None:
-                yb += bias
+                yb += bias[:j - i]
 
-        in_blocks(rows, N, BLOCK // max(D, 1))
-        return y, xhat, r
+        in_blocks(rows, N, size)
+        return y, r
 
-    def layer_norm_backward(self, gy, xhat, r, weight):
-        """gx = r·(g − mean g − x̂·mean(g·x̂)) with g = gy·w"""
+    def layer_norm_backward(self, gy, x, r, weight, needs):
+        """gx = r·(g − mean g − x̂·mean(g·x̂)) with g = gy·w;  gw = Σ gy·x̂,  gb = Σ gy. Here h = x − mean, so x̂ = r·h"""
         N, D = gy.shape
-        gx, average = np.empty((N, D), gy.dtype), np.full((D, 1), 1 / max(D, 1), gy.dtype)
+        size, average = max(1, ROWS // max(D, 1)), constant(D, 1 / max(D, 1), gy.dtype)
+        blocks = pieces(N, size=size)
+        gx, sums = aligned((N, D), gy.dtype) if needs[0] else None, np.empty((2, len(blocks), D), gy.dtype)
+        averaged, weight = average if weight is None else average * weight[:, None], _repeated(weight, N, size)
 
         def rows(i, j):
-            g, h = gx[i:j], xhat[i:j]
-            np.multiply(gy[i:j], 1.0 if weight is None else weight, out=g)
-            along = np.vecdot(g, h)[:, None]
-            along *= 1 / max(D, 1)
-            g -= g @ average
-            g -= h * along
-            g *= r[i:j]
+            gyb, xb, rb, h, t = gy[i:j], x[i:j], r[i:j], aligned((j - i, D), gy.dtype), aligned((j - i, D), gy.dtype)
+            np.copyto(h, xb @ average)
+            np.subtract(xb, h, out=h)
+            np.multiply(gyb, h, out=t)
+            np.matmul(rb.T, t, out=sums[0, i // size, None])
+            np.matmul(constant(j - i, 1, gy.dtype).T, gyb, out=sums[1, i // size, None])
+            if gx is None:
+                return
+            along = t @ averaged                    # mean(g·h)
+            along *= rb
+            along *= rb
+            h *= along
+            g = gx[i:j]
+            np.multiply(gyb, 1.0 if weight is None else weight[:j - i], out=g)
+            g -= h
+            g -= gyb @ averaged
+            g *= rb
 
-        in_blocks(rows, N, BLOCK // max(D, 1))
-        return gx
+        spread(rows, blocks)
+        gw, gb = sums.sum(axis=1)                   # block by block in order: the same bits with any number of threads
+        return gx, gw if needs[1] else None, gb if needs[2] else None
 
     # ---- attention: in blocks that stay in the cache ----------------------------------------------------------------
 

@@ -59,25 +59,23 @@ class LayerNorm(Function):
 
     def forward(self, x, *wb):
         w, b = (a.reshape(-1) if a is not None else None for a in (*wb, None, None)[:2])
-        y, xhat, r = self.be.layer_norm(x.reshape(-1, self.n), w, b, self.eps)
+        y, r = self.be.layer_norm(x.reshape(-1, self.n), w, b, self.eps)
         if self.needs[0]:
-            self.save(xhat, r, *wb[:1])
+            self.save(x, r, *wb[:1])
         elif any(self.needs[1:2]):
-            self.save(xhat)
+            self.save(x)
         return y.reshape(x.shape)
 
     def backward(self, gy):
-        rows = gy.reshape(-1, self.n)
-        xhat, r, w = (*self.saved, None, None, None)[:3]
-        gx = gw = gb = None
-        if self.needs[0]:
-            w = None if w is None else w.reshape(-1)
-            gx = self.be.layer_norm_backward(rows, xhat, r, w).reshape(self.shapes[0])
-        if len(self.needs) > 1 and self.needs[1]:
-            gw = self.be.column_sum(rows, xhat).reshape(self.shapes[1])
-        if len(self.needs) > 2 and self.needs[2]:
-            gb = self.be.column_sum(rows).reshape(self.shapes[2])
-        return (gx, gw, gb)[:len(self.needs)]
+        gy, needs = gy.reshape(-1, self.n), (*self.needs, False, False)[:3]
+        if not self.saved:
+            return (None, None, self.be.column_sum(gy).reshape(self.shapes[2]))
+        x, r, w = (*self.saved, None, None)[:3]
+        x, w = x.reshape(-1, self.n), None if w is None else w.reshape(-1)
+        if r is None:                               # not worth saving for the weight alone
+            _, r = self.be.layer_norm(x, None, None, self.eps)
+        grads = self.be.layer_norm_backward(gy, x, r, w, needs)
+        return tuple(None if g is None else g.reshape(s) for g, s in zip(grads, self.shapes, strict=False))
 
 
 class RmsNorm(Function):

@@ -2,7 +2,7 @@
 
 The counting rule is the engine's: an operation saves what its own backward needs, and nothing for a frozen weight.
 
-    layer norm      x̂ (R·d) and 1/σ (R), R = batch · tokens; x̂ alone where its input needs no gradient
+    layer norm      its input x (R·d) and 1/σ (R), R = batch · tokens; x alone where x needs no gradient
     linear          its input, if the weight is trained; three layers that read one input share it
     attention       q, k, v (R·d each); its weights, batch · heads · tokens² numbers, are made again when they are needed
     GELU            its slope (R·d_ff) · cross-entropy: the log-probabilities (R·V) · additions and shapes: nothing
@@ -36,7 +36,7 @@ def activation_bytes(method, config, batch: int, tokens: int) -> int | None:
 
 
 def norm(c, rows: int) -> int:
-    """x̂ and 1/σ of a layer norm."""
+    """x and 1/σ of a layer norm."""
     return rows * c.d_model + rows
 
 
@@ -66,7 +66,7 @@ def _full(method, c, batch, tokens):
 
 def _topk(method, c, batch, tokens):
     head = batch * tokens * c.d_model if method.head else 0
-    lowest = batch * tokens                         # the lowest trained norm has no gradient to pass on: x̂ is enough
+    lowest = batch * tokens                         # the lowest trained norm has no gradient to pass on: x is enough
     return method.k * trained_block(c, batch, tokens) + frozen_end(c, batch, tokens) + head - lowest
 
 

@@ -102,7 +102,7 @@ def test_attention_saves_its_inputs_alone(backend):
 
 
 def test_layer_norm_saves_what_its_trainable_parts_need(backend):
-    """x̂ (B·HID) and 1/σ (B) for the input, x̂ alone for the weight, nothing for the bias."""
+    """x (B·HID) and 1/σ (B) for the input, x alone for the weight, nothing for the bias."""
     for trains, expected in (((True, True, True), B * HID + B), ((False, True, True), B * HID), ((False, False, True), 0),
                              ((True, False, False), B * HID + B)):
         x, w, b = mg.ones(B, HID), mg.nn.Parameter(mg.ones(HID)), mg.nn.Parameter(mg.ones(HID))

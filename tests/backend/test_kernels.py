@@ -87,8 +87,11 @@ CALLS = {
     "layer_norm": [((X, W, B, 1e-5), {}), ((X, W, None, 1e-5), {}), ((X, None, None, 1e-3), {}),
                    ((X[:0], W, B, 1e-5), {}), ((np.ones((2, 7)), W, B, 1e-5), {}), ((X, None, B, 1e-5), {}),
                    ((LONG[:2 * BLOCK].reshape(-1, 64), None, None, 1e-5), {}), ((X.T.copy().T, W, B, 1e-5), {})],
-    "layer_norm_backward": [((normal(5, 7, seed=3), XHAT, R, W), {}), ((normal(5, 7, seed=3), XHAT, R, None), {}),
-                            ((LONG[:2 * BLOCK].reshape(-1, 64), LONG[5:].reshape(-1, 64), abs(LONG[::64])[:-1, None], W64), {})],
+    "layer_norm_backward": [((normal(5, 7, seed=3), X, R, w, needs), {}) for w in (W, None) for needs in
+                            [(True, True, True), (True, False, False), (False, True, False), (False, False, True)]]
+    + [((normal(5, 7, seed=3)[:0], X[:0], R[:0], W, (True, True, True)), {}),
+       ((normal(7, 5, seed=3).T, X + 9.0, R, W, (True, True, True)), {}),
+       ((0.01 * LONG[:2 * BLOCK].reshape(-1, 64), LONG[5:].reshape(-1, 64), abs(LONG[::64])[:-1, None], W64, (True, True, True)), {})],
     "linear": [((X, normal(4, 7), normal(4)), {}), ((X, normal(4, 7), None), {}), ((X[:0], normal(4, 7), normal(4)), {})],
     "linear_backward": [((normal(5, 4), X, normal(4, 7), needs), {}) for needs in
                         [(True, True, True), (True, False, False), (False, True, False), (False, False, True)]]

@@ -84,7 +84,8 @@ CASES = {
                                                                     (normal(11), normal(11)))]
                   + [(crossing(6, 8), None, None, 1e-5), (normal(3, 700), normal(700), normal(700), 1e-5),
                      (np.ones((2, 4)), None, None, 1e-5), (normal(0, 4), None, None, 1e-5)],
-    "layer_norm_backward": [(normal(6, 11), normal(6, 11), abs(normal(6, 1)), w) for w in (None, normal(11))],
+    "layer_norm_backward": [(normal(6, 11), normal(6, 11) + 3, abs(normal(6, 1)), w, needs) for w in (None, normal(11))
+                            for needs in ((True, True, True), (True, False, False), (False, True, False), (False, False, True))],
     "rms_norm": [(normal(6, 11), w, 1e-6) for w in (None, normal(11))] + [(crossing(6, 8), None, 1e-6)],
     "rms_norm_backward": [(normal(6, 11), normal(6, 11), abs(normal(6, 1)), w) for w in (None, normal(11))],
     "linear": [(normal(6, 5), normal(4, 5), b) for b in (None, normal(4))] + [(normal(0, 5), normal(4, 5), normal(4))],

@@ -160,7 +160,7 @@ KERNELS = {
     "gelu_tanh": (normal(3 * BLOCK + 5), True),
     "layer_norm": (normal(5 * BLOCK // 64, 64), normal(64), normal(64), 1e-5),
     "layer_norm_backward": (normal(5 * BLOCK // 64, 64), normal(5 * BLOCK // 64, 64), abs(normal(5 * BLOCK // 64, 1)),
-                            normal(64)),
+                            normal(64), (True, True, True)),
 }
 
 
@@ -218,3 +218,15 @@ def test_freed_memory_is_kept_where_the_library_can_be_asked(monkeypatch):
     monkeypatch.setattr(memory, "_asked", False)
     monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: object())
     assert not memory.keep_freed_memory()
+
+
+@pytest.mark.parametrize("shape", [(100, 100), (9001,), (3, 2, 0), (5,), ()])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_large_arrays_begin_at_a_cache_line_and_count_as_what_they_hold(shape, dtype):
+    kept = [memory.aligned(shape, dtype) for _ in range(9)]
+    for a in kept:
+        assert a.shape == shape and a.dtype == dtype and type(a) is np.ndarray and a.flags.c_contiguous and a.flags.writeable
+        assert a.ctypes.data % 64 == 0 or a.size < memory.SMALL
+        view = a[None][:, ...].reshape(-1)
+        assert NumpyBackend().buffer(view).nbytes == a.nbytes
+        a[...] = 1

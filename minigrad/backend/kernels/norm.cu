@@ -2,8 +2,8 @@
 
 // y = x̂·w + b,  x̂ = (x − mean)·r,  r = 1/√(mean (x − mean)² + ε)
 template <class T>
-__global__ void layer_norm_rows(const T* x, const T* weight, const T* bias, T* y, T* xhat, T* r, int D, float eps) {
-    x += (long long)blockIdx.x * D, y += (long long)blockIdx.x * D, xhat += (long long)blockIdx.x * D;
+__global__ void layer_norm_rows(const T* x, const T* weight, const T* bias, T* y, T* r, int D, float eps) {
+    x += (long long)blockIdx.x * D, y += (long long)blockIdx.x * D;
     float mean = 0, var = 0;
     for EACH(j, D) mean += (float)x[j];
     mean = block_sum(mean) / D;
@@ -11,27 +11,32 @@ __global__ void layer_norm_rows(const T* x, const T* weight, const T* bias, T* y
     const float scale = 1.0f / sqrtf(block_sum(var) / D + eps);
     for EACH(j, D) {
         const float h = ((float)x[j] - mean) * scale;
-        xhat[j] = T(h);
         y[j] = T(h * (weight ? (float)weight[j] : 1.0f) + (bias ? (float)bias[j] : 0.0f));
     }
     if (threadIdx.x == 0) r[blockIdx.x] = T(scale);
 }
 
-// gx = r·(g − mean g − x̂·mean(g·x̂)) with g = gy·w
+// gx = r·(g − mean g − x̂·mean(g·x̂)) with g = gy·w; and gy·x̂, whose sum over rows is gw. Either may be null
 template <class T>
-__global__ void layer_norm_rows_backward(const T* gy, const T* xhat, const T* r, const T* weight, T* gx, int D) {
-    gy += (long long)blockIdx.x * D, xhat += (long long)blockIdx.x * D, gx += (long long)blockIdx.x * D;
-    float mean = 0, along = 0;
+__global__ void layer_norm_rows_backward(const T* gy, const T* x, const T* r, const T* weight, T* gx, T* gy_xhat, int D) {
+    const long long start = (long long)blockIdx.x * D;
+    const float scale = r[blockIdx.x];
+    gy += start, x += start;
+    float center = 0, mean = 0, along = 0;
+    for EACH(j, D) center += (float)x[j];
+    center = block_sum(center) / D;
     for EACH(j, D) {
-        const float g = (float)gy[j] * (weight ? (float)weight[j] : 1.0f);
+        const float g = (float)gy[j] * (weight ? (float)weight[j] : 1.0f), h = ((float)x[j] - center) * scale;
         mean += g;
-        along += g * (float)xhat[j];
+        along += g * h;
+        if (gy_xhat) gy_xhat[start + j] = T((float)gy[j] * h);
     }
+    if (!gx) return;
     mean = block_sum(mean) / D;
     along = block_sum(along) / D;
     for EACH(j, D) {
-        const float g = (float)gy[j] * (weight ? (float)weight[j] : 1.0f);
-        gx[j] = T((float)r[blockIdx.x] * (g - mean - (float)xhat[j] * along));
+        const float g = (float)gy[j] * (weight ? (float)weight[j] : 1.0f), h = ((float)x[j] - center) * scale;
+        gx[start + j] = T(scale * (g - mean - h * along));
     }
 }
 
