@@ -20,13 +20,16 @@ def add(commands) -> None:
     p.set_defaults(run=info)
 
     p = commands.add_parser("bench", help="how fast everything is, here and in PyTorch",
-                            description="Time training steps of three sizes, fine-tuning methods, generation, rounding, each "
-                                        "operation and how the cost grows, in turns with PyTorch (if it is installed) on equal "
-                                        "threads. Writes bench, bench_profile and bench_growth (.csv, .png, .json).",
-                            epilog="minigrad bench --out figures              everything, about five minutes\n"
+                            description="Time training steps of three sizes, their matrix products, fine-tuning methods, "
+                                        "generation, rounding, each operation and how the cost grows, in turns with PyTorch "
+                                        "(if it is installed) on equal threads; and count what a step keeps, layer by layer. "
+                                        "Writes bench, bench_products, bench_memory, bench_profile and bench_growth (.csv, "
+                                        ".png, .json). Ctrl-C leaves what was measured.",
+                            epilog="minigrad bench --out figures              everything, about seven minutes\n"
                                    "minigrad bench --parts steps profile      some of it\n"
                                    "minigrad bench --batch-size 8 --tokens 32 one step of the base model, nothing else")
-    p.add_argument("--parts", nargs="+", metavar="PART", help="of steps generation adaptation rounding profile growth (all)")
+    p.add_argument("--parts", nargs="+", metavar="PART", help="of steps products memory generation adaptation rounding profile "
+                                                              "growth (all)")
     p.add_argument("--quick", action="store_true", help="tiny sizes, to see that it runs; the numbers say nothing")
     p.add_argument("--batch-size", type=common.whole(1), metavar="N", help="time one step of the base model alone (32)")
     p.add_argument("--tokens", type=common.whole(1), metavar="N", help="the same: tokens per sequence (64)")

@@ -9,6 +9,8 @@
     budget.py       every method at the size nearest to a budget · rates.py   learning rates · families.py   pictures of all
     measure.py      time of a step and of a reading · tradeoff.py   accuracy against trained parameters
     bench.py        a training step here and in PyTorch · torch_twin.py   our GPT in PyTorch
+    bench_suite.py  all of `minigrad bench`, a file for each part; bench_turns.py says how it is timed, bench_why.py why a
+                    target was missed
     gpu_report.py   what only a GPU can show (checks in gpu_checks.py) · both_backends.py   one cell, two backends
     precision_*.py  number formats and memory: gradients, training, updates, matmul, adam, memory; a figure each
 """

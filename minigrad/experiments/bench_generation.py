@@ -2,61 +2,60 @@
 from __future__ import annotations
 
 import importlib.util
-import time
 
 import numpy as np
 
 import minigrad as mg
 from minigrad import peft
+from minigrad.experiments.bench_floor import numpy_generate
 from minigrad.experiments.bench_profile import recording
 from minigrad.experiments.bench_turns import ratio_row, turns
 from minigrad.models import GPT, GPTConfig
 
-PROMPT = 8
+PROMPT, MERGED = 8, "LoRA, merged"
 
 
-def generation(threads: int, *, context: int = 256, new_tokens: int = 64, rounds: int = 9,
-               say=lambda *_: None) -> list[dict]:
-    """Rows: base, LoRA, merged LoRA, adapter and prefix at batch 1 against PyTorch's loop; late tokens against early ones."""
-    mg.manual_seed(0)
-    base = GPT(GPTConfig(88, context=context)).eval()
-    prompt = np.random.default_rng(0).integers(0, 88, (1, PROMPT))
-    rank = peft.LoRA(rank=8, init="random")
-    models = {"base": base, "LoRA": peft.apply(base, rank), "LoRA, merged": peft.apply(base, rank).merge(),
-              "adapter": peft.apply(base, peft.Adapter(16)), "prefix": peft.apply(base, peft.PrefixTuning(8))}
+def generation(threads: int, *, context: int = 256, new_tokens: int = 64, rounds: int = 15):
+    """Yields rows: base, LoRA, merged LoRA, adapter and prefix at batch 1 against PyTorch's loop, and the same arithmetic in
+    bare NumPy against it; then late tokens against early ones."""
+    base, prompt, models = _models(context)
     actions = {name: (lambda m=model: m.generate(prompt, new_tokens)) for name, model in models.items()}
-    rows = []
     if importlib.util.find_spec("torch"):
         for name, model in models.items():
-            tree = None if name in ("base", "LoRA, merged") else model.model
+            tree = None if name in ("base", MERGED) else model.model
             actions[f"PyTorch, {name}"] = torch_generate(base, tree, prompt, new_tokens)
+            if name != MERGED:                      # merged is the base's arithmetic
+                actions[f"raw NumPy, {name}"] = numpy_generate(base, tree, prompt, new_tokens)
         times = turns(actions, rounds, 2)
         for name in models:
-            rows.append(ratio_row("generation", f"{new_tokens} tokens", times, name, f"PyTorch, {name}", threads=threads,
-                                  target=1.0))
-            say(rows[-1])
+            yield ratio_row("generation", f"{new_tokens} tokens", times, name, f"PyTorch, {name}", threads=threads, target=1.0)
+        for name in models:
+            if name != MERGED:
+                yield ratio_row("generation floor", f"{new_tokens} tokens", times, f"raw NumPy, {name}", f"PyTorch, {name}",
+                                threads=threads)
     long = context - PROMPT - 8
     times = turns({"twice the tokens": lambda: base.generate(prompt, long),
                    "tokens": lambda: base.generate(prompt, long // 2)}, rounds, 1)
-    rows.append(ratio_row("generation", f"{long} tokens", times, "twice the tokens", "tokens", threads=threads, target=2.5))
-    say(rows[-1])
-    return rows
+    yield ratio_row("generation", f"{long} tokens", times, "twice the tokens", "tokens", threads=threads, target=2.5)
 
 
-def reason(new_tokens: int = 64) -> str:
-    """Where the time of one generated token goes: kernels, and everything around them."""
-    mg.manual_seed(0)
-    base, log = GPT(GPTConfig(88, context=256)).eval(), []
-    prompt = np.random.default_rng(0).integers(0, 88, (1, PROMPT))
-    base.generate(prompt, new_tokens)
-    began = time.perf_counter()
-    base.generate(prompt, new_tokens)
-    whole = 1e3 * (time.perf_counter() - began) / new_tokens
+def operations_per_token(name: str, context: int = 256, new_tokens: int = 64) -> tuple[float, float]:
+    """(operations, ms inside of them) of one token that a model of `generation` generates."""
+    _, prompt, models = _models(context)
+    models[name].generate(prompt, new_tokens)
+    log: list = []
     with recording(log):
-        base.generate(prompt, new_tokens)
-    kernels, count = 1e3 * sum(entry[2] for entry in log) / new_tokens, len(log) / new_tokens
-    return (f"generation: {whole:.2f} ms a token, of which {kernels:.2f} inside of {count:.0f} operations on one row each; the "
-            f"rest, {1e3 * (whole - kernels) / count:.0f} μs an operation, is Python around them")
+        models[name].generate(prompt, new_tokens)
+    return len(log) / new_tokens, 1e3 * sum(entry[2] for entry in log) / new_tokens
+
+
+def _models(context: int):
+    mg.manual_seed(0)
+    base = GPT(GPTConfig(88, context=context)).eval()
+    rank = peft.LoRA(rank=8, init="random")
+    return base, np.random.default_rng(0).integers(0, 88, (1, PROMPT)), {
+        "base": base, "LoRA": peft.apply(base, rank), MERGED: peft.apply(base, rank).merge(),
+        "adapter": peft.apply(base, peft.Adapter(16)), "prefix": peft.apply(base, peft.PrefixTuning(8))}
 
 
 def torch_generate(model, adapted, prompt, new_tokens: int):
@@ -69,7 +68,7 @@ def torch_generate(model, adapted, prompt, new_tokens: int):
 
     c, twin = model.config, torch_twin(model).eval()
     H, size = c.n_heads, c.d_model // c.n_heads
-    start = torch_method(twin, adapted)
+    start, shift = torch_method(twin, adapted), 0 if adapted is None else adapted.position_shift
 
     def run():
         with torch.inference_mode():
@@ -82,7 +81,7 @@ def torch_generate(model, adapted, prompt, new_tokens: int):
             fed, done, out = torch.from_numpy(prompt), 0, []
             for _ in range(new_tokens):
                 T = fed.shape[1]
-                x = twin.token_embedding(fed) + twin.position_embedding.weight[done:done + T]
+                x = twin.token_embedding(fed) + twin.position_embedding.weight[shift + done:shift + done + T]
                 for i, block in enumerate(twin.blocks):
                     h, at = block.attn, extra + done
                     n = block.norm1(x)

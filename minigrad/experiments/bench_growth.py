@@ -26,9 +26,8 @@ def multiplications(n_layers: int, d_model: int, batch: int, tokens: int) -> flo
     return 3.0 * batch * tokens * per_token
 
 
-def growth(rounds: int = 5, curves=CURVES, say=lambda *_: None) -> list[dict]:
-    """One row per point: the median step in ms and the multiplications it takes."""
-    rows = []
+def growth(rounds: int = 5, curves=CURVES):
+    """Yields one row per point: the median step in ms and the multiplications it takes."""
     for along, (values, settings) in curves.items():
         for value in values:
             d = {"n_layers": 4, "d_model": 128, "batch": 8, "tokens": 64} | settings
@@ -43,14 +42,13 @@ def growth(rounds: int = 5, curves=CURVES, say=lambda *_: None) -> list[dict]:
                 began = time.perf_counter()
                 step()
                 times.append(1e3 * (time.perf_counter() - began))
-            rows.append({"along": along, "value": value, **d, "ms": float(np.median(times)),
-                         "multiplications": multiplications(**d)})
-            say(f"{along} {value}: {rows[-1]['ms']:.1f} ms")
-    return rows
+            yield {"along": along, "value": value, **d, "ms": float(np.median(times)), "multiplications": multiplications(**d)}
 
 
 def slope(rows, what: str) -> float:
-    """The exponent p of what ~ valueᵖ over the upper half of a curve."""
+    """The exponent p of what ~ valueᵖ over the upper half of a curve; nan for a single point (an interrupted run)."""
+    if len(rows) < 2:
+        return float("nan")
     upper = rows[len(rows) // 2 - 1:]
     return float(np.polyfit(np.log([r["value"] for r in upper]), np.log([r[what] for r in upper]), 1)[0])
 

@@ -1,88 +1,130 @@
-"""Where a step's time goes: each operation's forward and backward, beside the least it could take on this machine.
+"""Where a step's time goes, by kind of operation: ours beside PyTorch's and beside the least it could take on this machine.
 
-The floor of a matrix product is the time the product alone takes for the same shapes, on as many threads; that of everything
-else is its bytes (what it reads and what it writes, once) at the speed with which this machine copies arrays of that size, on
-as many threads. What the sum of all operations leaves of the step is the graph's bookkeeping and the optimizer.
+The floor of a matrix product is the time the product alone takes for the same shapes with NumPy's BLAS, on as many threads;
+that of everything else is its bytes (what it reads and what it writes, once) at the speed with which this machine copies
+arrays of that size, on as many threads. What operations, the sums where branches meet and the optimizer leave of the step is
+Python around them: recording the graph, walking it, the modules.
 """
 from __future__ import annotations
 
 import contextlib
+import importlib
 import time
 
 import numpy as np
 
-from minigrad import backend
+from minigrad import backend, optim
 from minigrad.autograd import Function
 from minigrad.backend import threads
-from minigrad.experiments.bench_steps import Size, our_step
 
-COLUMNS = ("size", "operation", "calls", "forward_ms", "backward_ms", "floor_ms", "share", "times_floor")
+COLUMNS = ("size", "operation", "calls", "forward_ms", "backward_ms", "ms", "floor_ms", "share", "times_floor",
+           "torch_forward_ms", "torch_backward_ms", "torch_ms", "times_torch")
+#: operations that are compared with PyTorch together; every other is a kind of its own
+KINDS = {"scaled_dot_product_attention": "attention", "low_rank_linear": "linear", "sum": "cross_entropy",
+         "mul": "cross_entropy", "permute": "views", "reshape": "views", "transpose": "views"}
+ACCUMULATION, OPTIMIZER, PYTHON, WHOLE = "gradient accumulation", "optimizer", "Python around operations", "whole step"
+ADAM_PASSES = 7                                     # arrays as large as the parameters: p, g, m, v read; p, m, v written
 
 
 @contextlib.contextmanager
 def recording(log: list):
-    """Inside, every operation notes (name, "forward" | "backward", seconds, shapes of its arrays, bytes)."""
+    """Inside, everything notes (name, "forward" | "backward" | "step", seconds, shapes of its arrays, needs, bytes)."""
     originals = []
 
-    def timed(cls, which, original):
-        def run(self, *arrays):
+    def replace(owner, name, make):
+        originals.append((owner, name, vars(owner)[name]))
+        setattr(owner, name, make(vars(owner)[name]))
+
+    def operation(which):
+        def timed(original):
+            def run(self, *arrays):
+                began = time.perf_counter()
+                result = original(self, *arrays)
+                seconds = time.perf_counter() - began
+                given = [a for a in arrays if hasattr(a, "shape")]
+                if which == "forward":
+                    self.profiled = [tuple(a.shape) for a in given]
+                made = [a for a in (result if isinstance(result, tuple) else (result,)) if hasattr(a, "nbytes")]
+                view = given and made and all(np.may_share_memory(given[0], b) for b in made)       # moves nothing
+                moved = 0 if view else sum(a.nbytes for a in given + made)
+                log.append((self.name, which, seconds, self.profiled, self.needs, moved))
+                return result
+            return run
+        return timed
+
+    def sums(original):
+        def run(grads, node, gx, fresh):
+            second = node in grads
             began = time.perf_counter()
-            result = original(self, *arrays)
-            seconds = time.perf_counter() - began
-            given = [a for a in arrays if hasattr(a, "shape")]
-            if which == "forward":
-                self.profiled = [tuple(a.shape) for a in given]
-            made = [a for a in (result if isinstance(result, tuple) else (result,)) if hasattr(a, "nbytes")]
-            view = given and made and all(np.may_share_memory(given[0], b) for b in made)       # moves nothing
-            moved = 0 if view else sum(a.nbytes for a in given + made)
-            log.append((self.name, which, seconds, self.profiled, self.needs, moved))
-            return result
+            original(grads, node, gx, fresh)
+            log.append((ACCUMULATION, "backward", time.perf_counter() - began, (), (), 3 * gx.nbytes if second else 0))
         return run
+
+    def step(original):
+        def run(self):
+            began = time.perf_counter()
+            original(self)
+            seconds = time.perf_counter() - began
+            held = sum(p.data.nbytes for group in self.param_groups for p in group["params"] if p.grad is not None)
+            log.append((OPTIMIZER, "step", seconds, (), (), ADAM_PASSES * held))
+        return run
+
     for cls in set(Function.registry.values()):
         for which in ("forward", "backward"):
             if which in vars(cls):
-                originals.append((cls, which, vars(cls)[which]))
-                setattr(cls, which, timed(cls, which, vars(cls)[which]))
+                replace(cls, which, operation(which))
+    replace(importlib.import_module("minigrad.autograd.backward"), "_accumulate", sums)
+    for name in ("step", "zero_grad"):
+        replace(optim.Optimizer, name, step)
     try:
         yield
     finally:
-        for cls, which, original in originals:
-            setattr(cls, which, original)
+        for owner, name, original in originals:
+            setattr(owner, name, original)
 
 
-def profile(size: Size, rounds: int = 5) -> list[dict]:
-    """One row per operation of a step: times (medians over the rounds), floor, share of the step; and two rows of sums."""
-    ids, targets = size.data()
-    step = our_step(size.model(), ids, targets)
+def profile(name: str, step, rounds: int = 5, beside=None) -> list[dict]:
+    """One row per kind of operation of a step, times as medians over the rounds; then the sums, the optimizer, the rest, all.
+
+    step: a function without arguments · beside: the bench_torch.TorchProfile of the same step, which takes turns; or None.
+    """
     for _ in range(2):
         step()
     whole, logs = [], []
     for _ in range(rounds):
-        began = time.perf_counter()
-        step()
-        whole.append(1e3 * (time.perf_counter() - began))
+        if beside is not None:
+            beside.round()
+        for _ in range(3):
+            began = time.perf_counter()
+            step()
+            whole.append(1e3 * (time.perf_counter() - began))
         log: list = []
         with recording(log):
             step()
-        logs.append(log)
-    total, floors = float(np.median(whole)), Floors()
+        logs.append([(KINDS.get(entry[0], entry[0]), *entry) for entry in log])
+    total, floors, (theirs, their_total) = float(np.median(whole)), Floors(), beside.result() if beside else ({}, None)
     rows = []
-    for name in sorted({entry[0] for entry in logs[0]}):
-        times = {which: float(np.median([sum(e[2] for e in log if e[:2] == (name, which)) for log in logs])) * 1e3
-                 for which in ("forward", "backward")}
-        mine = [e for e in logs[-1] if e[0] == name]
-        floor = 1e3 * sum(floors.of(name, which, shapes, needs, moved) for _, which, _, shapes, needs, moved in mine)
-        spent = times["forward"] + times["backward"]
-        rows.append({"size": size.name, "operation": name, "calls": sum(e[1] == "forward" for e in mine),
-                     "forward_ms": times["forward"], "backward_ms": times["backward"], "floor_ms": floor,
-                     "share": spent / total, "times_floor": spent / floor if floor > 1e-3 else None})
-    rows.sort(key=lambda r: -r["share"])
-    covered = sum(r["forward_ms"] + r["backward_ms"] for r in rows)
-    floor = sum(r["floor_ms"] for r in rows)
-    empty = {"size": size.name, "calls": 1, "forward_ms": None, "backward_ms": None, "floor_ms": None, "times_floor": None}
-    rows.append(empty | {"operation": "graph and optimizer", "share": max(0.0, 1 - covered / total)})
-    rows.append(empty | {"operation": "whole step", "floor_ms": floor, "share": 1.0, "times_floor": total / floor})
-    return rows
+    for kind in {entry[0] for entry in logs[0]}:
+        spent = {which: 1e3 * float(np.median([sum(e[3] for e in log if (e[0], e[2]) == (kind, which)) for log in logs]))
+                 for which in ("forward", "backward", "step")}
+        mine = [e for e in logs[-1] if e[0] == kind]
+        floor = 1e3 * sum(floors.of(*e[1:3], *e[4:]) for e in mine)
+        calls = sum(e[2] == "forward" for e in mine) or (1 if kind == OPTIMIZER else sum(e[-1] > 0 for e in mine))
+        rows.append(_row(name, kind, calls, total, floor, theirs.pop(kind, None), **spent))
+    rows.sort(key=lambda r: (r["operation"] == OPTIMIZER, r["operation"] == ACCUMULATION, -r["ms"]))
+    rest, floor = total - sum(r["ms"] for r in rows), sum(r["floor_ms"] for r in rows)
+    spared = None if beside is None else {"step": their_total - sum(r["torch_ms"] or 0.0 for r in rows)}
+    return [*rows, _row(name, PYTHON, 1, total, None, spared, step=rest),
+            _row(name, WHOLE, 1, total, floor, None if beside is None else {"step": their_total}, step=total)]
+
+
+def _row(name: str, kind: str, calls: int, total: float, floor, theirs, *, forward=0.0, backward=0.0, step=0.0) -> dict:
+    ms, torch_ms = forward + backward + step, None if theirs is None else sum(theirs.values())
+    return {"size": name, "operation": kind, "calls": calls, "forward_ms": forward if step == 0.0 else None,
+            "backward_ms": backward if step == 0.0 else None, "ms": ms, "floor_ms": floor, "share": ms / total,
+            "times_floor": ms / floor if floor and floor > 1e-3 else None, "torch_ms": torch_ms,
+            "torch_forward_ms": (theirs or {}).get("forward"), "torch_backward_ms": (theirs or {}).get("backward"),
+            "times_torch": ms / torch_ms if torch_ms and torch_ms > 1e-3 else None}
 
 
 class Floors:
@@ -100,6 +142,14 @@ class Floors:
             if which == "forward":
                 return self.product(m, k, n)
             return needs[0] * self.product(m, n, k) + needs[1] * self.product(n, m, k)
+        if name == "low_rank_linear":
+            x, w, A = shapes[:3]
+            m, k, n, r = int(np.prod(x[:-1])), x[-1], w[0], A[0]
+            whole = self.product(n, r, k)           # the weight with its change, made once in each direction
+            if which == "forward":
+                return whole + self.product(m, k, n) + self.product(m, k, r)
+            return (needs[0] * (whole + self.product(m, n, k)) + needs[2] * (self.product(m, n, r) + self.product(r, m, k))
+                    + needs[3] * self.product(n, m, r))
         if name == "scaled_dot_product_attention":
             B, H, T, d = shapes[0]
             S = shapes[1][2]
@@ -139,38 +189,43 @@ def _fastest(action) -> float:
 
 
 def draw(rows):
-    """(figure, alt text): per size, bars of the operations' times with their floors."""
+    """(figure, alt text): per size, two bars for each kind of operation, ours and PyTorch's, and a mark at the floor."""
     from minigrad.experiments.figure import groups, new_figure
 
     by_size = groups(rows, "size")
-    figure, axes = new_figure(len(by_size), size=(5.4 * len(by_size), 4.6), squeeze=False)
+    figure, axes = new_figure(len(by_size), size=(5.6 * len(by_size), 5.0), squeeze=False)
     said = []
     for ax, ((size,), of_size) in zip(axes[0], by_size.items(), strict=True):
-        bars = [r for r in of_size if r["forward_ms"] is not None and r["share"] >= 0.01][:9][::-1]
-        y = range(len(bars))
-        ax.barh(y, [r["forward_ms"] for r in bars], color="#0072B2", label="forward")
-        ax.barh(y, [r["backward_ms"] for r in bars], left=[r["forward_ms"] for r in bars], color="#E69F00", hatch="//",
-                edgecolor="white", label="backward")
-        ax.plot([r["floor_ms"] for r in bars], y, linestyle="none", marker="|", markersize=18, markeredgewidth=2.5,
-                color="#000000", label="floor")
-        ax.set_yticks(list(y), [r["operation"].replace("scaled_dot_product_", "") for r in bars])
+        bars = [r for r in of_size[:-1] if max(r["share"], (r["torch_ms"] or 0) / of_size[-1]["ms"]) >= 0.01][::-1]
+        for y, r in enumerate(bars):
+            first = r["ms"] if r["forward_ms"] is None else r["forward_ms"]
+            ax.barh(y + 0.2, first, 0.38, color="#0072B2", label="ours: forward, or all" if y == 0 else None)
+            ax.barh(y + 0.2, r["ms"] - first, 0.38, left=first, color="#56B4E9", hatch="//", edgecolor="white",
+                    label="ours: backward" if y == 0 else None)
+            ax.barh(y - 0.2, r["torch_ms"] or 0, 0.38, color="#D55E00", hatch="..", edgecolor="white",
+                    label="PyTorch" if y == 0 else None)
+            if r["floor_ms"] is not None:
+                ax.plot([r["floor_ms"]] * 2, [y, y + 0.4], color="#000000", linewidth=2.5, label="floor" if y == 0 else None)
+        ax.plot([], [], color="#000000", linewidth=2.5, label="our floor")
+        ax.set_yticks(range(len(bars)), [r["operation"] for r in bars])
         ax.set_xlabel("ms per step")
         total = of_size[-1]
-        ax.set_title(f"{size}: the step is {total['times_floor']:.1f} × its floor", loc="left", fontsize=11)
+        beside = "" if total["torch_ms"] is None else f" ÷ {total['torch_ms']:.1f} ms"
+        ax.set_title(f"{size}: {total['ms']:.1f}{beside}; floor {total['floor_ms']:.1f} ms", loc="left", fontsize=11)
         ax.legend(frameon=False, fontsize=9, loc="lower right")
-        said.append(f"{size}: " + ", ".join(f"{r['operation']} {r['share']:.0%} of the step" for r in bars[::-1][:3])
-                    + f"; the whole step takes {total['times_floor']:.1f} times the sum of the floors")
-    return figure, ("Time of each operation in a training step, forward and backward, with a mark at its measured floor. "
-                    + ". ".join(said) + ".")
+        said.append(f"{size}: " + ", ".join(
+            f"{r['operation']} {r['ms']:.2f} ms" + ("" if r["torch_ms"] is None else f" (PyTorch {r['torch_ms']:.2f})")
+            for r in bars[::-1]) + f"; the whole step takes {total['times_floor']:.1f} times the sum of the floors")
+    return figure, ("Time of each kind of operation in a training step, beside PyTorch's and with a mark at its measured "
+                    "floor. " + ". ".join(said) + ".")
 
 
 def report(rows) -> str:
     """The rows as text."""
     from minigrad.experiments import table
 
-    return table.text_table(["size", "operation", "calls", "ms", "floor", "share", "× floor"], [
-        [r["size"], r["operation"], r["calls"], "" if r["forward_ms"] is None else f"{r['forward_ms'] + r['backward_ms']:.2f}",
-         "" if r["floor_ms"] is None else f"{r['floor_ms']:.2f}", f"{r['share']:.0%}",
-         "" if r["times_floor"] is None else f"{r['times_floor']:.1f}"] for r in rows], left=2)
-
-
+    def number(value, digits=2):
+        return "" if value is None else f"{value:.{digits}f}"
+    return table.text_table(["size", "operation", "calls", "ms", "PyTorch", "× PyTorch", "floor", "× floor", "share"], [
+        [r["size"], r["operation"], r["calls"], number(r["ms"]), number(r["torch_ms"]), number(r["times_torch"]),
+         number(r["floor_ms"]), number(r["times_floor"], 1), f"{r['share']:.0%}"] for r in rows], left=2)

@@ -8,6 +8,7 @@ import numpy as np
 
 import minigrad as mg
 from minigrad import peft
+from minigrad.experiments.bench_memory import ours_by_layer, torch_by_layer
 from minigrad.experiments.bench_turns import bytes_row, ratio_row, turns
 from minigrad.models import GPT, GPTConfig
 from minigrad.nn import functional as F
@@ -93,8 +94,8 @@ def method(name: str, config):
             "prefix": lambda: peft.PrefixTuning(length=min(8, config.context // 2), positions="keep")}[name]()
 
 
-def steps(size: Size, threads: int, say=lambda *_: None) -> list[dict]:
-    """The rows of one size: our step against PyTorch's and the peers', methods against our own full step, saved bytes."""
+def steps(size: Size, threads: int):
+    """Yields the rows of one size: our step and its bytes against PyTorch's, peers' steps, methods against our full step."""
     from minigrad.experiments import bench_peers
 
     ids, targets = size.data()
@@ -106,20 +107,17 @@ def steps(size: Size, threads: int, say=lambda *_: None) -> list[dict]:
         if abs(first[0] - first[1]) > 1e-3:
             raise RuntimeError(f"the two models are not the same: losses {first} at {size}")
     times = turns(actions, size.rounds)
-    rows = [ratio_row("step", size.name, times, "minigrad", "PyTorch", threads=threads, target=size.target)] if oracle else \
-        [ratio_row("step", size.name, times, "minigrad", "minigrad", threads=threads)]
-    say(rows[-1])
+    yield ratio_row("step", size.name, times, "minigrad", "PyTorch", threads=threads, target=size.target) if oracle else \
+        ratio_row("step", size.name, times, "minigrad", "minigrad", threads=threads)
     if oracle:
-        rows.append(saved_row(size, threads))
-        say(rows[-1])
+        ours, theirs = (sum(by_layer(size.model(), ids, targets).values()) for by_layer in (ours_by_layer, torch_by_layer))
+        yield bytes_row("saved bytes", size.name, "minigrad", "PyTorch", ours, theirs, threads=threads, target=1.0)
         for name, make in bench_peers.available().items():
             pair = {name: make(size.model(), ids, targets), "PyTorch": actions["PyTorch"]}
-            times = turns(pair, max(2, size.rounds // 4), 1)
-            rows.append(ratio_row("peer", size.name, times, name, "PyTorch", threads=threads))
-            say(rows[-1])
-    rows += checkpoint_rows(size, threads)
-    rows += method_rows(size, threads, say)
-    return rows
+            times = turns(pair, max(2, size.rounds // 4), 1, settle=False)
+            yield ratio_row("peer", size.name, times, name, "PyTorch", threads=threads)
+    yield from checkpoint_rows(size, threads)
+    yield from method_rows(size, threads)
 
 
 def checkpoint_rows(size: Size, threads: int) -> list[dict]:
@@ -134,10 +132,10 @@ def checkpoint_rows(size: Size, threads: int) -> list[dict]:
                       saved_bytes(plain, ids, targets), threads=threads, target=1.0)]
 
 
-def method_rows(size: Size, threads: int, say=lambda *_: None) -> list[dict]:
-    """Each method's step and saved activations relative to our own full step."""
+def method_rows(size: Size, threads: int):
+    """Yields each method's step and saved activations relative to our own full step."""
     ids, targets = size.data()
-    base, rows = size.model(), []
+    base = size.model()
     saved = {"full": saved_bytes(base, ids, targets)}
     actions = {"full": our_step(size.model(), ids, targets)}
     for name, _ in size.methods:
@@ -148,11 +146,9 @@ def method_rows(size: Size, threads: int, say=lambda *_: None) -> list[dict]:
         times = turns(actions, size.rounds)
         for name, target in size.methods:
             row = ratio_row("method", size.name, times, name, "full", threads=threads, target=target)
-            rows += [row | {"what": NAMES[name]},
-                     bytes_row("method bytes", size.name, NAMES[name], "full", saved[name], saved["full"], threads=threads,
-                               target=1.05)]
-            say(rows[-2])
-    return rows
+            yield row | {"what": NAMES[name]}
+            yield bytes_row("method bytes", size.name, NAMES[name], "full", saved[name], saved["full"], threads=threads,
+                            target=1.05)
 
 
 def saved_bytes(model, ids, targets) -> int:
@@ -160,27 +156,3 @@ def saved_bytes(model, ids, targets) -> int:
     model.train()
     return mg.graph_stats(F.cross_entropy(model(ids).reshape(-1, VOCAB), targets.reshape(-1))).saved_bytes
 
-
-def saved_row(size: Size, threads: int) -> dict:
-    """Saved activations, ours against what PyTorch packs through saved_tensors_hooks; each buffer once, no parameters."""
-    import torch
-    from torch.nn import functional as TF
-
-    from minigrad.experiments.torch_twin import torch_twin
-
-    ids, targets = size.data()
-    model = size.model()
-    ours = saved_bytes(model, ids, targets)
-    twin, seen = torch_twin(model), {}
-    own = {p.untyped_storage().data_ptr() for p in twin.parameters()}
-
-    def pack(tensor):
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            seen[storage.data_ptr()] = (storage.nbytes(), tensor)       # kept alive, so that no address is used twice
-        return tensor
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        loss = TF.cross_entropy(twin(torch.from_numpy(ids)).view(-1, VOCAB), torch.from_numpy(targets).view(-1))
-    theirs = sum(n for n, _ in seen.values())
-    del loss
-    return bytes_row("saved bytes", size.name, "minigrad", "PyTorch", ours, theirs, threads=threads, target=1.0)

@@ -7,23 +7,32 @@ from types import SimpleNamespace
 
 import minigrad as mg
 from minigrad import peft, pretrained, tasks, training
-from minigrad.experiments import bench_generation, bench_growth, bench_profile, table
+from minigrad.experiments import bench_growth, bench_memory, bench_products, bench_profile, table
 from minigrad.experiments.adaptation import reference_batch
 from minigrad.experiments.bench_formats import bench_formats
-from minigrad.experiments.bench_generation import generation
-from minigrad.experiments.bench_steps import SIZES, TINY, steps
+from minigrad.experiments.bench_generation import generation, operations_per_token
+from minigrad.experiments.bench_steps import NAMES, SIZES, TINY, method, our_step, steps
+from minigrad.experiments.bench_torch import TorchProfile
 from minigrad.experiments.bench_turns import COLUMNS, ratio_row, turns
+from minigrad.experiments.bench_why import reasons
 
-PARTS = ("steps", "generation", "adaptation", "rounding", "profile", "growth")
+ALT = ("step", "saved bytes", "products", "method", "generation", "generation floor")     # what the alt text tells
+NEED_TORCH = ("products", "memory")                 # comparisons that are nothing without it
+PARTS = ("steps", "products", "memory", "generation", "adaptation", "rounding", "profile", "growth")
 ROUNDING = {"bf16, normal": 10.0, "fp16, normal": 40.0, "fp16, subnormal": 40.0}        # × a float32 add
+#: seconds that each unit of work took on two cores: what "to go" is estimated from, scaled by the units that are done
+SECONDS = {"steps, small": 30, "steps, middle": 60, "steps, large": 110, "products": 25, "memory": 3, "generation": 45,
+           "adaptation": 12, "rounding": 6, "profile": 60, "growth": 60}
 
 
 def bench_suite(*, out="runs/bench", threads: int = 1, parts=PARTS, quick: bool = False, say=print,
                 command: str = "") -> list[dict]:
-    """Run the parts and write bench.*, bench_profile.* and bench_growth.* to `out`; returns the rows of bench.csv.
+    """Run the parts and write bench.* and a table for each of products, memory, profile and growth to `out`; returns the rows
+    of bench.csv.
 
     quick: tiny sizes, to see that everything runs; its numbers say nothing. Without PyTorch the comparisons with it are
-    left out. Other engines (autograd, mygrad) are timed where they are installed.
+    left out. Other engines (autograd, mygrad) are timed where they are installed. When it is interrupted, or fails, what was
+    measured until then is written.
     """
     unknown = set(parts) - set(PARTS)
     if unknown:
@@ -36,46 +45,119 @@ def bench_suite(*, out="runs/bench", threads: int = 1, parts=PARTS, quick: bool 
         pytorch.set_num_threads(threads)
     else:
         say("PyTorch is not installed, so there is nothing to compare our steps and our generation with (pip install torch)")
-    began, rows, why = time.perf_counter(), [], []
-
-    def note(row):
-        say(f"  {time.perf_counter() - began:4.0f} s  {line(row)}" if isinstance(row, dict) else f"  {row}")
-    if "steps" in parts:
-        for size in TINY if quick else SIZES:
-            rows += steps(size, threads, note)
-    if "generation" in parts:
-        rows += generation(threads, say=note, **({"context": 32, "new_tokens": 4, "rounds": 1} if quick else {}))
-    if "adaptation" in parts:
-        rows += adaptation(threads, 2 if quick else 15, note)
-    if "rounding" in parts:
-        rows += rounding(threads, quick)
-    if any(r["part"] == "generation" and r["reached"] is False for r in rows):
-        why.append(bench_generation.reason())
-    if "profile" in parts:
-        profiled = [r for size in (TINY if quick else SIZES) for r in bench_profile.profile(size, 1 if quick else 5)]
-        why += reasons(rows, profiled)
+    tables: dict = {name: [] for name in ("bench", "bench_products", "bench_memory", "bench_profile", "bench_growth")}
+    evidence: dict = {"methods": {}, "tokens": {}}
+    units = _units(tables, evidence, threads, quick, torch, parts)
     about = {"command": command, "settings": {"threads": threads, "quick": quick, "parts": list(parts),
                                               "torch": pytorch.__version__ if torch else None}}
+    clock, finished = Clock([name for name, _ in units]), False
+    try:
+        for name, work in units:
+            started = clock.begin(name)
+            if not quick:
+                say(started)
+            for row in work():
+                say(f"  {row if isinstance(row, str) else line(row)}")
+        finished = True
+    finally:
+        _write(tables, evidence, out, about if finished else about | {"not_finished": clock.left}, say)
+    return tables["bench"]
+
+
+class Clock:
+    """How long it has taken, and how much longer it will."""
+
+    def __init__(self, names):
+        self.left, self.now, self.done, self.began = list(names), None, 0.0, time.perf_counter()
+
+    def begin(self, name: str) -> str:
+        """The next unit of work starts: a line that says so."""
+        if self.now is not None:
+            self.done += SECONDS.get(self.left.pop(0), 0)
+        self.now = name
+        passed, to_go = time.perf_counter() - self.began, sum(SECONDS.get(n, 0) for n in self.left)
+        pace = passed / self.done if self.done >= 20 else 1.0
+        return f"{name}: {passed:.0f} s passed, about {pace * to_go:.0f} to go"
+
+
+def _units(tables: dict, evidence: dict, threads: int, quick: bool, torch: bool, parts) -> list:
+    """(name, function): the work in its order; each function yields the rows or lines to show, and adds its rows to a table."""
+    sizes, rows = TINY if quick else SIZES, tables["bench"]
+
+    def kept(made):
+        for row in made:
+            rows.append(row)
+            yield row
+
+    def products():
+        for size in sizes:
+            of_size, totals = bench_products.products(size, threads)
+            tables["bench_products"] += of_size
+            yield from kept([ratio_row("products", size.name, totals, "NumPy's BLAS", "PyTorch", threads=threads)])
+
+    def memory():
+        for size in sizes:
+            tables["bench_memory"] += bench_memory.memory_rows(size)
+            yield bench_memory.finding(tables["bench_memory"]).split(". ")[-1]
+
+    def profile():
+        for size in sizes:
+            beside = TorchProfile(size) if torch else None
+            tables["bench_profile"] += bench_profile.profile(size.name, our_step(size.model(), *size.data()), 2 if quick else 5,
+                                                             beside)
+            yield f"{size.name}: " + ", ".join(f"{p['operation']} {p['ms']:.2f} ms" for p in tables["bench_profile"]
+                                               if p["size"] == size.name)
+        for size in sizes:                          # a method that missed its target, beside the full step
+            for name in (n for n, _ in size.methods if _missed(rows, "method", size.name, NAMES[n])):
+                model = size.model()
+                for what, tree in (("full", size.model()), (NAMES[name], peft.apply(model, method(name, model.config)))):
+                    evidence["methods"][size.name, what] = bench_profile.profile(size.name, our_step(tree, *size.data()),
+                                                                                1 if quick else 3)
+                yield f"{size.name}: looked into {NAMES[name]}"
+
+    def generated():
+        yield from kept(generation(threads, **({"context": 32, "new_tokens": 4, "rounds": 1} if quick else {})))
+        for row in [r for r in rows if r["part"] == "generation" and r["reached"] is False and r["against"] != "tokens"]:
+            evidence["tokens"][row["what"]] = operations_per_token(row["what"], *((32, 4) if quick else ()))
+
+    def growth():
+        curves = {"batch": ((1, 2), {"n_layers": 1, "d_model": 8, "tokens": 4})} if quick else bench_growth.CURVES
+        for row in bench_growth.growth(1 if quick else 5, curves):
+            tables["bench_growth"].append(row)
+            yield f"along {row['along']} {row['value']}: {row['ms']:.1f} ms"
+    work = {"products": products, "memory": memory, "generation": generated,
+            "adaptation": lambda: kept(adaptation(threads, 2 if quick else 15)),
+            "rounding": lambda: kept(rounding(threads, quick)), "profile": profile, "growth": growth}
+    each = [(f"steps, {size.name}", lambda size=size: kept(steps(size, threads))) for size in sizes]
+    return (each if "steps" in parts else []) + [(name, work[name]) for name in PARTS[1:]
+                                                 if name in parts and (torch or name not in NEED_TORCH)]
+
+
+def _missed(rows, part: str, size: str, what: str) -> bool:
+    return any(r["reached"] is False for r in rows if (r["part"], r["size"], r["what"]) == (part, size, what))
+
+
+def _write(tables: dict, evidence: dict, out, about: dict, say) -> None:
+    """Write and show every table that has rows."""
+    rows = tables["bench"]
     if rows:
+        why = reasons(rows, profile=tables["bench_profile"], memory=tables["bench_memory"], **evidence)
         figure, alt = draw(rows)
         table.write("bench", out, rows, columns=COLUMNS, figure=figure, alt=alt,
                     about=about | {"finding": finding(rows), "why": why})
         say("\n".join([report(rows), finding(rows), *why]))
-    if "profile" in parts:
-        figure, alt = bench_profile.draw(profiled)
-        table.write("bench_profile", out, profiled, columns=bench_profile.COLUMNS, figure=figure, alt=alt, about=about)
-        say(bench_profile.report(profiled))
-    if "growth" in parts:
-        curves = {"batch": ((1, 2), {"n_layers": 1, "d_model": 8, "tokens": 4})} if quick else bench_growth.CURVES
-        grown = bench_growth.growth(1 if quick else 5, curves, note)
-        figure, alt = bench_growth.draw(grown)
-        table.write("bench_growth", out, grown, columns=bench_growth.COLUMNS, figure=figure, alt=alt, about=about)
-        say(bench_growth.report(grown))
-    say(f"wrote {out}")
-    return rows
+    for name, module in (("bench_products", bench_products), ("bench_memory", bench_memory), ("bench_profile", bench_profile),
+                         ("bench_growth", bench_growth)):
+        if tables[name]:
+            figure, alt = module.draw(tables[name])
+            found = {"finding": module.finding(tables[name])} if hasattr(module, "finding") else {}
+            table.write(name, out, tables[name], columns=module.COLUMNS, figure=figure, alt=alt, about=about | found)
+            say(module.report(tables[name]))
+    if any(tables.values()):
+        say(f"wrote {out}" + (f"; not finished: {', '.join(about['not_finished'])}" if "not_finished" in about else ""))
 
 
-def adaptation(threads: int, rounds: int, say) -> list[dict]:
+def adaptation(threads: int, rounds: int) -> list[dict]:
     """compare's inner loop: a training step of the reader on a batch of rhymes, each method against full fine-tuning."""
     base, tokenizer = pretrained.load()
     batch = reference_batch(tokenizer, tasks.get("rhyme"), 32)
@@ -84,11 +166,8 @@ def adaptation(threads: int, rounds: int, say) -> list[dict]:
                "prefix": peft.PrefixTuning(8), "topk": peft.TopK(2)}
     trainers = {name: training.Trainer(peft.apply(base, m), steps=20 * rounds + 100, lr=1e-6) for name, m in methods.items()}
     times = turns({name: (lambda t=t: t.step(batch)) for name, t in trainers.items()}, rounds)
-    rows = [ratio_row("compare's step", f"32×{batch.ids.shape[1]}", times, name, "full", threads=threads)
+    return [ratio_row("compare's step", f"32×{batch.ids.shape[1]}", times, name, "full", threads=threads)
             for name in methods if name != "full"]
-    for row in rows:
-        say(row)
-    return rows
 
 
 def rounding(threads: int, quick: bool) -> list[dict]:
@@ -109,7 +188,7 @@ def line(row: dict) -> str:
 
 def report(rows) -> str:
     """The rows as text."""
-    return table.text_table(["part", "size", "what", "against", "ms", "ratio", "quartiles", "at most", ""], [
+    return table.text_table(["part", "size", "what", "against", "ms", "ratio", "95 % interval", "at most", ""], [
         [r["part"], r["size"], r["what"], r["against"], "" if r["ms"] is None else f"{r['ms']:.2f}", f"{r['ratio']:.2f}",
          f"{r['low']:.2f} … {r['high']:.2f}", "" if r["target"] is None else f"{r['target']:g}",
          "" if r["target"] is None else "reached" if r["reached"] else "NOT reached"] for r in rows], left=4)
@@ -124,23 +203,8 @@ def finding(rows) -> str:
             + (f"; not reached: {'; '.join(missed)}" if missed else ""))
 
 
-def reasons(rows, profiled) -> list[str]:
-    """For each step that is slower than it should be: its floor, and what lies between the two."""
-    texts = []
-    for row in (r for r in rows if r["part"] == "step" and r["reached"] is False):
-        of = [p for p in profiled if p["size"] == row["size"]]
-        whole, parts = of[-1], [p for p in of[:-2] if p["floor_ms"] is not None]
-        over = sorted(parts, key=lambda p: p["floor_ms"] - p["forward_ms"] - p["backward_ms"])[:3]
-        texts.append(f"step, {row['size']}: {row['ms']:.2f} ms, PyTorch {row['against_ms']:.2f}, the sum of the floors "
-                     f"{whole['floor_ms']:.2f}; above their floors: "
-                     + ", ".join(f"{p['operation']} {p['forward_ms'] + p['backward_ms'] - p['floor_ms']:.2f} ms ({p['calls']} "
-                                 f"calls)" for p in over)
-                     + f"; outside of operations {of[-2]['share'] * row['ms']:.2f} ms")
-    return texts
-
-
 def draw(rows):
-    """(figure, alt text): every ratio with its quartiles and, where there is one, its target."""
+    """(figure, alt text): every ratio with its 95 % interval and, where there is one, its target."""
     from minigrad.experiments.figure import new_figure
 
     shown = [r for r in rows if r["part"] != "rounding"][::-1]
@@ -158,6 +222,6 @@ def draw(rows):
     ax.set_xticks([0.25, 0.5, 1, 2, 4, 8, 16], ["1/4", "1/2", "1", "2", "4", "8", "16"])
     ax.set_ylim(-0.7, len(shown) - 0.3)
     ax.set_xlabel("ratio: less is faster or smaller\n| the most that was promised, ● reached, ✕ not")
-    alt = ("Ratios of times and bytes, each with its quartiles and its target: "
-           + "; ".join(line(r) for r in rows if r["part"] in ("step", "saved bytes", "method", "generation")) + ".")
+    alt = ("Ratios of times and bytes, each a median with its 95 % interval and its target: "
+           + "; ".join(line(r) for r in rows if r["part"] in ALT) + ".")
     return figure, alt

@@ -10,23 +10,36 @@ def torch_twin(model):
 
     c = model.config
 
+    class Attention(nn.Module):
+        def __init__(self):
+            super().__init__()
+            for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
+                setattr(self, name, nn.Linear(c.d_model, c.d_model))
+
+        def forward(self, x):
+            B, T, D = x.shape
+            q, k, v = (p(x).view(B, T, c.n_heads, D // c.n_heads).transpose(1, 2)      # (B, T, D) -> (B, H, T, D/H)
+                       for p in (self.q_proj, self.k_proj, self.v_proj))
+            y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+            return self.o_proj(y.transpose(1, 2).reshape(B, T, D))                     # (B, H, T, D/H) -> (B, T, D)
+
+    class MLP(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.up_proj, self.down_proj = nn.Linear(c.d_model, c.d_ff), nn.Linear(c.d_ff, c.d_model)
+
+        def forward(self, x):
+            return self.down_proj(F.gelu(self.up_proj(x), approximate="tanh"))
+
     class Block(nn.Module):
         def __init__(self):
             super().__init__()
             self.norm1, self.norm2 = nn.LayerNorm(c.d_model), nn.LayerNorm(c.d_model)
-            self.attn, self.mlp = nn.Module(), nn.Module()
-            for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
-                setattr(self.attn, name, nn.Linear(c.d_model, c.d_model))
-            self.mlp.up_proj, self.mlp.down_proj = nn.Linear(c.d_model, c.d_ff), nn.Linear(c.d_ff, c.d_model)
+            self.attn, self.mlp = Attention(), MLP()
 
         def forward(self, x):
-            B, T, D = x.shape
-            h = self.norm1(x)
-            q, k, v = (p(h).view(B, T, c.n_heads, D // c.n_heads).transpose(1, 2)      # (B, T, D) -> (B, H, T, D/H)
-                       for p in (self.attn.q_proj, self.attn.k_proj, self.attn.v_proj))
-            y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-            x = x + self.attn.o_proj(y.transpose(1, 2).reshape(B, T, D))               # (B, H, T, D/H) -> (B, T, D)
-            return x + self.mlp.down_proj(F.gelu(self.mlp.up_proj(self.norm2(x)), approximate="tanh"))
+            x = x + self.attn(self.norm1(x))
+            return x + self.mlp(self.norm2(x))
 
     class Twin(nn.Module):
         def __init__(self):

@@ -78,7 +78,7 @@ def activations_by_layer(model, batch) -> dict[str, int]:
     """
     training = model.training
     model.train()
-    with _owners(model) as owner:
+    with owners(model) as owner:
         loss = loss_on(model, batch)
     sizes: dict[str, int] = {}
     for fn, arrays in saved_arrays(loss):
@@ -89,7 +89,7 @@ def activations_by_layer(model, batch) -> dict[str, int]:
 
 
 @contextmanager
-def _owners(model):
+def owners(model):
     """Inside, {operation: name of the innermost module that recorded it} is filled."""
     owner, stack, call = {}, [], Function.__call__
 

@@ -1,12 +1,15 @@
 """The benchmark runs, compares like with like, and counts what it says it counts."""
+import json
+
 import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.experiments import bench_growth, bench_peers, bench_profile, bench_steps, table
-from minigrad.experiments.bench_generation import generation, reason, torch_generate
-from minigrad.experiments.bench_suite import bench_suite, finding, reasons
-from minigrad.experiments.bench_turns import ratio_row, turns
+from minigrad.experiments import bench_growth, bench_peers, bench_steps, table
+from minigrad.experiments.bench_floor import numpy_generate
+from minigrad.experiments.bench_generation import generation, operations_per_token, torch_generate
+from minigrad.experiments.bench_suite import PARTS, SECONDS, Clock, bench_suite, finding
+from minigrad.experiments.bench_turns import median_interval, ratio_row, turns
 
 TINY = bench_steps.TINY[0]
 
@@ -14,7 +17,23 @@ TINY = bench_steps.TINY[0]
 def test_what_takes_turns_is_timed_as_often():
     done = []
     times = turns({"a": lambda: done.append("a"), "b": lambda: done.append("b")}, rounds=2, warm_up=0)
-    assert {name: len(t) for name, t in times.items()} == {"a": 2, "b": 2} and done[:2] in (["b", "a"], ["a", "b"])
+    assert {name: len(t) for name, t in times.items()} == {"a": 2, "b": 2} and done[:4] in (list("bbaa"), list("aabb")) and done[:4] != done[4:]
+
+
+def test_each_runs_once_uncounted_before_it_is_timed():
+    done = []
+    turns({"a": lambda: done.append("a"), "b": lambda: done.append("b")}, rounds=2, warm_up=0)
+    assert len(done) == 8 and set(zip(done[::2], done[1::2], strict=True)) == {("a", "a"), ("b", "b")}
+    turns({"a": lambda: done.append("c")}, rounds=2, warm_up=0, settle=False)
+    assert done.count("c") == 2
+
+
+def test_the_interval_holds_the_median_as_often_as_it_says():
+    """2,000 samples of a skew distribution whose median is known; and the textbook's ranks for 15 values: the 4th and the 12th."""
+    rng = np.random.default_rng(0)
+    inside = [low <= np.log(2) <= high for low, _, high in (median_interval(rng.exponential(size=15)) for _ in range(2000))]
+    assert 0.95 <= np.mean(inside) <= 0.98
+    assert median_interval(range(1, 16)) == (4, 8, 12) and median_interval([3.0, 1.0]) == (1, 2, 3)
 
 
 def test_a_ratio_is_that_of_one_round():
@@ -25,25 +44,64 @@ def test_a_ratio_is_that_of_one_round():
     assert "not reached: step, s, a" in finding([row | {"reached": False}])
 
 
-def test_the_quick_suite_writes_everything(tmp_path, monkeypatch):
+def without_engines(monkeypatch):
+    """As if PyTorch and the other engines were not installed."""
     import importlib.util
 
     find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name in ("torch", "autograd", "mygrad") else find(name, *a))
+    monkeypatch.setattr(importlib.util, "find_spec",
+                        lambda name, *a: None if name in ("torch", "autograd", "mygrad") else find(name, *a))
+
+
+def test_the_quick_suite_writes_everything(tmp_path, monkeypatch):
+    without_engines(monkeypatch)
     said = []
-    rows = bench_suite(out=tmp_path, quick=True, parts=("steps", "generation", "profile", "growth"), say=said.append)
+    rows = bench_suite(out=tmp_path, quick=True, parts=("steps", "products", "memory", "generation", "profile", "growth"), say=said.append)
     assert "PyTorch is not installed" in said[0]
     for name in ("bench", "bench_profile", "bench_growth"):
         assert all((tmp_path / f"{name}.{kind}").exists() for kind in ("csv", "png", "json"))
+    assert not (tmp_path / "bench_products.csv").exists() and not (tmp_path / "bench_memory.csv").exists()
     assert {r["part"] for r in rows} == {"step", "checkpoint", "checkpoint bytes", "method", "method bytes", "generation"}
     assert len(table.read_csv(tmp_path / "bench.csv")) == len(rows)
 
 
-def test_a_missed_step_is_explained_and_a_reached_one_is_not():
-    row = {"part": "step", "size": "tiny", "ms": 2.0, "against_ms": 1.0, "reached": False}
-    profiled = bench_profile.profile(TINY, rounds=1)
-    (text,) = reasons([row, row | {"reached": True}, row | {"part": "peer"}], profiled)
-    assert "2.00 ms, PyTorch 1.00" in text and f"floors {profiled[-1]['floor_ms']:.2f}" in text and "outside of operations" in text
+@pytest.mark.oracle
+def test_with_pytorch_every_table_is_there_and_each_miss_has_its_reason(tmp_path):
+    pytest.importorskip("torch")
+    rows = bench_suite(out=tmp_path, quick=True, parts=("steps", "products", "memory", "generation", "profile"), say=lambda *_: None)
+    missed = [r for r in rows if r["reached"] is False]
+    about = json.loads((tmp_path / "bench.json").read_text())
+    assert len(about["why"]) == len(missed) and "not_finished" not in about
+    for row, text in zip(missed, about["why"], strict=True):
+        assert text.startswith(f"{row['part']}, {row['size']}, {row['what']}: ") and len(text) > 100
+    assert {r["what"] for r in rows if r["part"] == "generation floor"} == {f"raw NumPy, {m}" for m in ("base", "LoRA", "adapter", "prefix")}
+    assert [r["against"] for r in rows if r["part"] == "products"] == ["PyTorch"]
+    for name, count in (("bench_products", 12), ("bench_memory", 8), ("bench_profile", 12)):
+        assert len(table.read_csv(tmp_path / f"{name}.csv")) == count, name
+        assert len(json.loads((tmp_path / f"{name}.json").read_text())["alt"]) > 100 and (tmp_path / f"{name}.png").exists()
+
+
+def test_an_interrupt_leaves_what_was_measured(tmp_path, monkeypatch):
+    without_engines(monkeypatch)
+
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+        yield
+    monkeypatch.setattr("minigrad.experiments.bench_suite.generation", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        bench_suite(out=tmp_path, quick=True, parts=("steps", "generation", "growth"), say=lambda *_: None)
+    assert {r["part"] for r in table.read_csv(tmp_path / "bench.csv")} >= {"step", "checkpoint"}
+    assert json.loads((tmp_path / "bench.json").read_text())["not_finished"] == ["generation", "growth"]
+    assert not (tmp_path / "bench_growth.csv").exists()
+
+
+def test_the_clock_knows_how_long_every_unit_takes():
+    """Half of the work done in 100 s: as much again is to go; and what a run consists of all has a time."""
+    assert {name.partition(",")[0] for name in SECONDS} == set(PARTS)
+    clock = Clock(["steps, large", "steps, large"])
+    assert clock.begin("steps, large").endswith(f"0 s passed, about {2 * SECONDS['steps, large']} to go")
+    clock.began -= 100
+    assert clock.begin("steps, large").endswith("100 s passed, about 100 to go") and clock.left == ["steps, large"]
 
 
 def test_checkpointed_blocks_keep_less():
@@ -83,13 +141,13 @@ def test_the_peers_model_is_ours():
 
 @pytest.mark.oracle
 @pytest.mark.parametrize("method", [None, "LoRA", "Adapter", "PrefixTuning"])
-def test_the_pytorch_loop_generates_the_same_tokens(method):
+def test_the_other_loops_generate_the_same_tokens(method):
     pytest.importorskip("torch")
     mg.manual_seed(3)
     base = mg.models.GPT(mg.models.GPTConfig(30, context=24, d_model=16, n_layers=2, n_heads=2)).eval()
     for p in base.parameters():
         p.data = p.data * 6
-    made = {"LoRA": mg.peft.LoRA(rank=2, init="random"), "Adapter": mg.peft.Adapter(3, init="houlsby"), "PrefixTuning": mg.peft.PrefixTuning(3, positions="keep")}
+    made = {"LoRA": mg.peft.LoRA(rank=2, init="random"), "Adapter": mg.peft.Adapter(3, init="houlsby"), "PrefixTuning": mg.peft.PrefixTuning(3, positions="shift")}
     model = mg.peft.apply(base, made[method]) if method else base
     if method == "Adapter":
         for name, p in model.named_parameters():
@@ -97,7 +155,8 @@ def test_the_pytorch_loop_generates_the_same_tokens(method):
                 p.data = p.data * 300
     prompt = np.array([[3, 1, 4, 1, 5]])
     mine = model.generate(prompt, 12)[0].tolist()
-    assert torch_generate(base, model.model if method else None, prompt, 12)() == mine
+    for loop in (torch_generate, numpy_generate):
+        assert loop(base, model.model if method else None, prompt, 12)() == mine, loop.__name__
     assert method is None or base.generate(prompt, 12)[0].tolist() != mine
 
 
@@ -105,27 +164,14 @@ def test_generation_reports_growth_without_pytorch(monkeypatch):
     import importlib.util
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None)
-    rows = generation(1, context=32, new_tokens=2, rounds=1)
+    rows = list(generation(1, context=32, new_tokens=2, rounds=1))
     assert [r["what"] for r in rows] == ["twice the tokens"]
 
 
-def test_the_reason_counts_operations_per_token():
-    """Four layers of 20 operations, two embeddings, their sum, the last norm and the head; the prompt's pass is one of two."""
-    import re
-
-    whole, kernels, count = (float(n) for n in re.findall(r"[\d.]+", reason(2))[:3])
-    assert 80 <= count <= 95 and 0 < kernels < whole
-
-
-def test_the_profile_covers_the_step_and_leaves_the_engine_as_it_was():
-    from minigrad.autograd import Function
-
-    before = {name: (cls.forward, cls.backward) for name, cls in Function.registry.items()}
-    rows = bench_profile.profile(TINY, rounds=1)
-    assert {name: (cls.forward, cls.backward) for name, cls in Function.registry.items()} == before
-    by_name = {r["operation"]: r for r in rows}
-    assert by_name["linear"]["calls"] == 7 and by_name["linear"]["backward_ms"] > 0 and by_name["linear"]["floor_ms"] > 0
-    assert by_name["permute"]["floor_ms"] == 0 and by_name["whole step"]["times_floor"] > 1
+def test_operations_per_token_are_counted():
+    """At least two norms and two products in each of four layers."""
+    count, inside = operations_per_token("LoRA", new_tokens=2)
+    assert 16 <= count <= 200 and inside > 0
 
 
 def test_multiplications_are_those_of_the_matrices():

@@ -1,0 +1,94 @@
+"""Why a target of `minigrad bench` was missed: in one sentence ours, theirs, the floor, and what lies between, as measured."""
+from __future__ import annotations
+
+from minigrad.experiments.bench_profile import PYTHON
+from minigrad.experiments.table import bytes_text
+
+PRODUCTS = ("linear", "attention")                  # kinds of operations that are matrix products for the most part
+
+
+def reasons(rows, *, profile=(), memory=(), methods=None, tokens=None) -> list[str]:
+    """One sentence for each row that missed its target, in the rows' order; none for the others.
+
+    rows: of bench.csv · profile, memory: of bench_profile.csv and bench_memory.csv, as far as they were measured ·
+    methods: {(size, what): the profile of that method's step} with what "full" for our own · tokens: {what: (operations, ms
+    inside of them) of a token}.
+    """
+    texts = []
+    for row in rows:
+        if row["reached"] is False:
+            explain = {"step": lambda r: _step(r, rows, [p for p in profile if p["size"] == r["size"]]),
+                       "method": lambda r: _method(r, methods or {}),
+                       "generation": lambda r: _generation(r, rows, tokens or {}),
+                       "saved bytes": lambda r: _bytes(r, [m for m in memory if m["size"] == r["size"]])}.get(row["part"])
+            said = explain(row) if explain else None
+            texts.append(f"{headline(row)}: " + (said or "no floor of it is measured; its parts: minigrad bench --parts steps "
+                                                         "products memory profile"))
+    return texts
+
+
+def headline(row) -> str:
+    """What was missed, by how much."""
+    times = "" if row["ms"] is None else f", {row['ms']:.2f} ms against {row['against_ms']:.2f}"
+    return (f"{row['part']}, {row['size']}, {row['what']}: {row['ratio']:.3f} × {row['against']} (at most "
+            f"{row['target']:g}){times}")
+
+
+def _find(rows, **wanted):
+    return next((r for r in rows if all(r.get(key) == value for key, value in wanted.items())), None)
+
+
+def _step(row, rows, profile) -> str | None:
+    """Operation by operation: how much longer than PyTorch's, how much of it in the library's products."""
+    if not profile or profile[-1]["torch_ms"] is None:
+        return None
+    whole, parts = profile[-1], [p for p in profile[:-1] if p["torch_ms"] is not None]
+    more = sorted(parts, key=lambda p: p["torch_ms"] - p["ms"])
+    slower = ", ".join(f"{p['operation']} {p['ms'] - p['torch_ms']:+.2f} ms (× {p['ms'] / p['torch_ms']:.1f})" for p in more[:5]
+                       if p["ms"] > p["torch_ms"] > 0)
+    faster = sum(p["ms"] - p["torch_ms"] for p in parts if p["ms"] < p["torch_ms"])
+    text = f"the sum of our floors is {whole['floor_ms']:.2f} ms"
+    if products := _find(rows, part="products", size=row["size"]):
+        text += (f"; the products of linear layers alone take {products['ms']:.2f} ms with NumPy's BLAS and "
+                 f"{products['against_ms']:.2f} with PyTorch's, × {products['ratio']:.2f}")
+    return (text + f"; of the {whole['ms'] - whole['torch_ms']:+.2f} ms between the two profiles the largest parts are {slower}"
+            + f"; where we are faster it is {faster:+.2f} ms together")
+
+
+def _method(row, profiles) -> str | None:
+    """The products of its step beside those of the full step, and what freezing spares neither."""
+    sides = [profiles.get((row["size"], what)) for what in (row["what"], "full")]
+    if None in sides:
+        return None
+    floors = [sum(p["floor_ms"] for p in side if p["operation"] in PRODUCTS) for side in sides]
+    spent = [sum(p["ms"] for p in side if p["operation"] in PRODUCTS) for side in sides]
+    others = [side[-1]["ms"] - ms for side, ms in zip(sides, spent, strict=True)]
+    python = [_find(side, operation=PYTHON)["ms"] for side in sides]
+    return (f"at this machine's measured rate the products of its step take {floors[0]:.2f} ms and those of the full step "
+            f"{floors[1]:.2f}, a ratio of {floors[0] / floors[1]:.2f}; in the steps they take {spent[0]:.2f} and "
+            f"{spent[1]:.2f} ms, and all else, which freezing weights does not spare, {others[0]:.2f} and {others[1]:.2f}, of "
+            f"it Python around operations {python[0]:.2f} and {python[1]:.2f}")
+
+
+def _generation(row, rows, tokens) -> str | None:
+    """A token here, in PyTorch, and in bare NumPy."""
+    name = row["what"]
+    floor = _find(rows, part="generation floor", what=f"raw NumPy, {'base' if name == 'LoRA, merged' else name}")
+    if floor is None:
+        return None
+    count = int(row["size"].split()[0])
+    ours, theirs, least = row["ms"] / count, row["against_ms"] / count, floor["ms"] / count
+    text = (f"{ours:.2f} ms a token, PyTorch {theirs:.2f}, the same arithmetic in bare NumPy {least:.2f} ({least / theirs:.2f} "
+            f"× PyTorch); the {ours - least:.2f} ms between ours and that floor are Python around NumPy's functions")
+    if name in tokens and tokens[name][0] >= 1:
+        operations, inside = tokens[name]
+        text += (f": {operations:.0f} operations a token, {inside:.2f} ms inside of them and "
+                 f"{1e3 * max(0.0, ours - inside) / operations:.0f} μs around each")
+    return text
+
+
+def _bytes(row, layers) -> str | None:
+    """The layers that keep more than PyTorch's."""
+    more = [r for r in layers[:-1] if r["minigrad_bytes"] > r["torch_bytes"]]
+    return ("more than PyTorch keep " + ", ".join(f"{r['layer']} ({bytes_text(r['minigrad_bytes'] - r['torch_bytes'])})"
+                                                  for r in more)) if more else None
