@@ -21,7 +21,7 @@ COLUMNS = ("size", "operation", "calls", "forward_ms", "backward_ms", "ms", "flo
            "torch_forward_ms", "torch_backward_ms", "torch_ms", "times_torch")
 #: operations that are compared with PyTorch together; every other is a kind of its own
 KINDS = {"scaled_dot_product_attention": "attention", "low_rank_linear": "linear", "sum": "cross_entropy",
-         "mul": "cross_entropy", "permute": "views", "reshape": "views", "transpose": "views"}
+         "mul": "cross_entropy", **dict.fromkeys(("permute", "reshape", "split_heads", "merge_heads"), "views and copies")}
 ACCUMULATION, OPTIMIZER, PYTHON, WHOLE = "gradient accumulation", "optimizer", "Python around operations", "whole step"
 ADAM_PASSES = 7                                     # arrays as large as the parameters: p, g, m, v read; p, m, v written
 
@@ -54,10 +54,9 @@ def recording(log: list):
 
     def sums(original):
         def run(grads, node, gx, fresh):
-            second = node in grads
             began = time.perf_counter()
             original(grads, node, gx, fresh)
-            log.append((ACCUMULATION, "backward", time.perf_counter() - began, (), (), 3 * gx.nbytes if second else 0))
+            log.append((ACCUMULATION, "backward", time.perf_counter() - began, (), (), 3 * gx.nbytes))
         return run
 
     def step(original):
@@ -73,7 +72,7 @@ def recording(log: list):
         for which in ("forward", "backward"):
             if which in vars(cls):
                 replace(cls, which, operation(which))
-    replace(importlib.import_module("minigrad.autograd.backward"), "_accumulate", sums)
+    replace(importlib.import_module("minigrad.autograd.backward"), "_add", sums)
     for name in ("step", "zero_grad"):
         replace(optim.Optimizer, name, step)
     try:

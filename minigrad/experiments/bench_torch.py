@@ -14,14 +14,11 @@ import numpy as np
 
 from minigrad.experiments.bench_steps import torch_step
 
-#: the beginning of an event's name, lower case and without "aten::": the kind of operation
-KINDS = {"linear": "linear", "addmm": "linear", "mm": "linear", "tbackward": "linear",
-         "scaled_dot_product": "attention", "scaleddotproduct": "attention",
-         "layer_norm": "layer_norm", "nativelayernorm": "layer_norm", "gelu": "gelu", "add": "add",
-         "cross_entropy": "cross_entropy", "nll": "cross_entropy", "logsoftmax": "cross_entropy", "ones_like": "cross_entropy",
-         "embedding": "embedding", "slice": "embedding",
-         "view": "views", "unsafeview": "views", "transpose": "views", "reshape": "views", "clone": "views",
-         "unsafe_view": "views", "optimizer.step": "optimizer", "optimizer.zero_grad": "optimizer", "item": "other"}
+#: kind of operation: beginnings of its events' names, in lower case and without "aten::"
+EVENTS = {"linear": ("linear", "addmm", "mm", "tbackward"), "attention": ("scaled_dot_product", "scaleddotproduct"),
+          "layer_norm": ("layer_norm", "nativelayernorm"), "gelu": ("gelu",), "add": ("add",),
+          "cross_entropy": ("cross_entropy", "nll", "logsoftmax", "ones_like"), "embedding": ("embedding", "slice"),
+          "views and copies": ("view", "unsafe", "transpose", "reshape", "clone"), "optimizer": ("optimizer",)}
 ACCUMULATION = "gradient accumulation"
 
 
@@ -37,8 +34,8 @@ def kind_of(event: str) -> tuple[str, str]:
     if name == "AccumulateGrad":
         return ACCUMULATION, which
     name = name.removeprefix("aten::").lower()
-    fitting = [start for start in KINDS if name.startswith(start)]
-    return (KINDS[max(fitting, key=len)] if fitting else "other"), which
+    fitting = {start: kind for kind, starts in EVENTS.items() for start in starts if name.startswith(start)}
+    return (fitting[max(fitting, key=len)] if fitting else "other"), which
 
 
 def by_kind(events) -> Counter:

@@ -80,9 +80,9 @@ def test_products_are_timed_on_both_sides():
 
 def test_the_profile_covers_the_step_and_leaves_the_engine_as_it_was():
     walk = importlib.import_module("minigrad.autograd.backward")
-    before = {name: (cls.forward, cls.backward) for name, cls in Function.registry.items()}, walk._accumulate, mg.optim.Optimizer.step
+    before = {name: (cls.forward, cls.backward) for name, cls in Function.registry.items()}, walk._add, mg.optim.Optimizer.step
     rows = bench_profile.profile("tiny", bench_steps.our_step(TINY.model(), *TINY.data()), rounds=1)
-    assert before == ({name: (cls.forward, cls.backward) for name, cls in Function.registry.items()}, walk._accumulate,
+    assert before == ({name: (cls.forward, cls.backward) for name, cls in Function.registry.items()}, walk._add,
                       mg.optim.Optimizer.step)
     by_name = {r["operation"]: r for r in rows}
     assert by_name["linear"]["backward_ms"] > 0 and by_name["linear"]["floor_ms"] > 0
