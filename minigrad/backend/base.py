@@ -23,6 +23,7 @@ class Backend:
     name = "base"
     xp = None
     array_types: tuple[type, ...] = ()
+    gathers_below = math.inf                        # gradients of fewer elements are copied side by side before a step
 
     # ---- moving arrays ----------------------------------------------------------------------------------------------
 
@@ -296,6 +297,11 @@ class Backend:
         self.xp.add.at(target, key, values)
 
     # ---- optimizers: in place on flat arrays of one length ----------------------------------------------------------
+
+    def each_run(self, work, runs) -> None:
+        """work(start, stop, step, g) for every run of a flat buffer: its place, its step number and its gradient (1-D)."""
+        for run in runs:
+            work(*run)
 
     def sgd_step(self, p, g, buf, *, lr, momentum, dampening, weight_decay, nesterov, first) -> None:
         """b ← μb + (1−τ)g (b ← g at first);  p ← p − lr·(g + μb if nesterov else b). Writes p and buf."""

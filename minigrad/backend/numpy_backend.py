@@ -43,6 +43,7 @@ class NumpyBackend(Backend):
     name = "numpy"
     xp = np
     array_types = (np.ndarray, np.generic)
+    gathers_below = 1 << 16                         # 256 KiB of float32: a copy costs more than another block
 
     def to_numpy(self, a):
         """A host copy of `a`, so that nobody writes into a tensor by accident."""
@@ -353,30 +354,30 @@ class NumpyBackend(Backend):
             gw[in_order[starts]] = np.add.reduceat(gy[order], starts, axis=0)
         return gw
 
-    # ---- Adam in blocks ---------------------------------------------------------------------------------------------
+    # ---- optimizers: the blocks of all runs are shared among the threads ----------------------------------------------
+
+    def each_run(self, work, runs) -> None:
+        """The runs in blocks, so that the arrays of a block are read from memory once; a thread takes one after the other."""
+        spread(work, [(i, j, step, g[i - start:j - start]) for start, stop, step, g in runs
+                      for i in range(start, stop, BLOCK) for j in (min(i + BLOCK, stop),)])
 
     def adam_step(self, p, g, m, v, *, lr, beta1, beta2, eps, weight_decay, step, decoupled) -> None:
-        """The base class's step, block by block, so that the six arrays are read once from memory."""
+        """The base class's step with one temporary, and 1/root taken out of the quotient: lr̂·root·m/(√v + ε·root)"""
         step_size = lr / (1.0 - beta1 ** step)
         root = math.sqrt(1.0 - beta2 ** step)
-
-        def block(start, stop):
-            pb, gb, mb, vb = p[start:stop], g[start:stop], m[start:stop], v[start:stop]
-            if weight_decay and decoupled:
-                pb *= 1.0 - lr * weight_decay
-            elif weight_decay:
-                gb = gb + weight_decay * pb
-            mb *= beta1
-            t = gb * (1.0 - beta1)
-            mb += t
-            vb *= beta2
-            np.multiply(gb, gb, out=t)
-            t *= 1.0 - beta2
-            vb += t
-            np.sqrt(vb, out=t)
-            t += eps * root                         # p −= lr/(1−β₁ᵗ)·m / (√v/root + ε), multiplied out by the root
-            np.divide(mb, t, out=t)
-            t *= step_size * root
-            pb -= t
-
-        in_blocks(block, p.size, BLOCK)
+        if weight_decay and decoupled:
+            p *= 1.0 - lr * weight_decay
+        elif weight_decay:
+            g = g + weight_decay * p
+        t = g * (1.0 - beta1)
+        m *= beta1
+        m += t
+        np.multiply(g, g, out=t)
+        t *= 1.0 - beta2
+        v *= beta2
+        v += t
+        np.sqrt(v, out=t)
+        t += eps * root
+        np.divide(m, t, out=t)
+        t *= step_size * root
+        p -= t

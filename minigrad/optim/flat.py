@@ -4,8 +4,10 @@ After adoption `p.data` is a view of the buffer, and writing into the buffer tra
 put another array there at any time (load_state_dict, a merge, a hot swap, a move to another backend); the next step
 sees that `p.data` is no longer its view, and copies the new values in.
 
-    group:   | q_proj.weight      | q_proj.bias | v_proj.weight …      one array for the values,
-    runs:    '------- same step count, gradient there -----'  '---     one for the gradients, one per moment
+    group:   | q_proj.bias | norm.weight | …  | q_proj.weight | v_proj.weight …      one array for the values,
+    runs:    '---- small, copied together ---'  '-------------'  '------------       one for small gradients, one per moment
+
+Large gradients are used where they are: on a CPU reading and writing them once more takes as long as half a step.
 """
 from __future__ import annotations
 
@@ -38,18 +40,19 @@ class Slot:
 
 
 class FlatBuffer:
-    """The values, gradients and moments of parameters of one kind, each as one 1-D array."""
+    """The values and moments of parameters of one kind, each as one 1-D array, and one for their small gradients."""
 
     def __init__(self, slots: list[Slot], state_names: tuple[str, ...]):
         be = slots[0].param.backend
         dtype = slots[0].param.data.dtype
         size = sum(slot.param.size for slot in slots)
-        self.slots = slots
+        self.slots = sorted(slots, key=lambda slot: slot.param.size >= be.gathers_below)
         self.backend = be
-        self.data, self.grad = be.xp.empty(size, dtype=dtype), be.xp.empty(size, dtype=dtype)
+        self.data = be.xp.empty(size, dtype=dtype)
+        self.grad = be.xp.empty(sum(slot.param.size for slot in slots if slot.param.size < be.gathers_below), dtype=dtype)
         self.state = {key: be.xp.zeros(size, dtype=dtype) for key in state_names}
         start = 0
-        for slot in slots:
+        for slot in self.slots:
             slot.start, slot.stop = start, start + slot.param.size
             slot.view = self.data[start:slot.stop].reshape(slot.param.shape)
             self._adopt(slot)
@@ -62,12 +65,13 @@ class FlatBuffer:
                 slot.state[key] = place
             start = slot.stop
 
-    def gather(self) -> list[tuple[int, int, int]]:
-        """Bring values and gradients in; the runs (start, stop, step number) to update.
+    def gather(self) -> list[tuple]:
+        """Bring values and gradients in; the runs to update: (start, stop, step number, gradient).
 
-        A run is as long as possible: neighbors that all have a gradient and have been updated equally often.
+        A large gradient is a run of its own; else a run is as long as possible: neighbors that all have a gradient and
+        have been updated equally often. Gradients may be the parameters' own arrays and must not be written.
         """
-        runs, grads = [], []
+        runs, pieces = [], []
         for slot in self.slots:
             p = slot.param
             if p.grad is None:
@@ -77,15 +81,14 @@ class FlatBuffer:
                                  f"{p.grad.dtype}; the parameter has {tuple(p.shape)} and {p.data.dtype}")
             if p.data is not slot.view:
                 self._adopt(slot)
-            if runs and runs[-1][1] == slot.start and runs[-1][2] == slot.steps + 1:
-                runs[-1] = (runs[-1][0], slot.stop, runs[-1][2])
-                grads[-1].append(p.grad.reshape(-1))
+            g, small = p.grad.reshape(-1), slot.stop <= self.grad.size
+            if small and runs and runs[-1][1:3] == (slot.start, slot.steps + 1):
+                runs[-1] = (runs[-1][0], slot.stop, slot.steps + 1)
+                pieces[-1].append(g)
             else:
                 runs.append((slot.start, slot.stop, slot.steps + 1))
-                grads.append([p.grad.reshape(-1)])
-        for (start, stop, _), pieces in zip(runs, grads, strict=True):
-            self.backend.xp.concatenate(pieces, out=self.grad[start:stop])
-        return runs
+                pieces.append([g])
+        return [(*run, self._together(run, grads)) for run, grads in zip(runs, pieces, strict=True)]
 
     def written(self) -> None:
         """Count the step for every parameter that took part, and tell the graphs that hold it."""
@@ -93,6 +96,14 @@ class FlatBuffer:
             if slot.param.grad is not None:
                 slot.steps += 1
                 slot.param.bump_version()
+
+    def _together(self, run, grads: list):
+        """The gradients of a run as one array: a large one as it is, small ones in their place in the buffer."""
+        start, stop, _ = run
+        if stop > self.grad.size:
+            return grads[0]
+        self.backend.xp.concatenate(grads, out=self.grad[start:stop])
+        return self.grad[start:stop]
 
     def _adopt(self, slot: Slot) -> None:
         slot.view[...] = slot.param.data

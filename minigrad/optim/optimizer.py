@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from functools import partial
 
 from minigrad.autograd import Tensor
 from minigrad.backend import host
@@ -45,7 +46,7 @@ class Optimizer:
         raise NotImplementedError(f"{type(self).__name__} must define state_names(self, group)")
 
     def update(self, group: dict, backend, p, g, state: dict, step: int) -> None:
-        """One step on 1-D arrays, in place; `step` counts from 1. `g` may be overwritten."""
+        """One step on 1-D arrays, in place; `step` counts from 1. `g` must not be written: it may be a parameter's gradient."""
         raise NotImplementedError(f"{type(self).__name__} must define update(self, group, backend, p, g, state, step)")
 
     def check(self, group: dict) -> None:
@@ -61,10 +62,12 @@ class Optimizer:
             if not self._fits(i):
                 self._rebuild(i)
             for buffer in self._buffers[i]:
-                for start, stop, step in buffer.gather():
-                    self.update(group, buffer.backend, buffer.data[start:stop], buffer.grad[start:stop],
-                                {key: array[start:stop] for key, array in buffer.state.items()}, step)
+                buffer.backend.each_run(partial(self._update_run, group, buffer), buffer.gather())
                 buffer.written()
+
+    def _update_run(self, group: dict, buffer: FlatBuffer, start: int, stop: int, step: int, g) -> None:
+        self.update(group, buffer.backend, buffer.data[start:stop], g,
+                    {key: array[start:stop] for key, array in buffer.state.items()}, step)
 
     def zero_grad(self) -> None:
         """Forget the gradients (they become None)."""

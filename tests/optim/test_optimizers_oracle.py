@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
+from minigrad.backend import numpy_backend
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.oracle
@@ -77,6 +78,24 @@ def test_missing_gradients_are_skipped_with_their_own_step_count(backend, name):
     pair = Pair(*OPTIMIZERS[name])
     for step in range(20):
         pair.step_and_check(skip={0: (1,), 1: (0, 1, 2, 3, 4), 5: (0, 4), 6: (2,), 7: (2, 3)}.get(step, ()))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("gathers_below", [0, 6, 1 << 16])
+@pytest.mark.parametrize("name", ["sgd", "sgd nesterov", "adam decay", "adamw decay"])
+def test_large_gradients_are_used_where_they_are(name, gathers_below, threads, monkeypatch):
+    """As if some parameters were large, in blocks of 4: the same as PyTorch, and no gradient is written into."""
+    monkeypatch.setattr(numpy_backend.NumpyBackend, "gathers_below", gathers_below)
+    monkeypatch.setattr(numpy_backend, "BLOCK", 4)
+    monkeypatch.setattr("minigrad.backend.threads._threads", threads)
+    pair = Pair(*OPTIMIZERS[name])
+    for step in range(20):
+        if step == 5:
+            pair.swap(0, pair.rng.normal(size=SHAPES[0]))
+        pair.step_and_check(skip={2: (1,), 3: (0, 4), 7: (3,)}.get(step, ()))
+        for p, q in zip(pair.ours, pair.theirs, strict=True):
+            if p.grad is not None:
+                np.testing.assert_array_equal(p.grad, q.grad.numpy())
 
 
 @pytest.mark.parametrize("name", ["sgd momentum", "adam", "adamw decay"])
