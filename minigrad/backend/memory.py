@@ -7,6 +7,7 @@ time at 2,000 tokens and width 128. (CuPy has a pool for this.)
 from __future__ import annotations
 
 import ctypes
+import functools
 import math
 
 import numpy as np
@@ -49,3 +50,11 @@ def aligned(shape, dtype):
         return np.empty(shape, dtype)
     whole = Padded(size + 64 // np.dtype(dtype).itemsize, dtype)
     return np.ndarray(shape, dtype, whole, -whole.ctypes.data % 64)
+
+
+@functools.lru_cache(maxsize=256)
+def constant(n, value, dtype):
+    """A read-only column of n equal numbers, kept: making it would cost as much as a small product with it."""
+    a = np.full((n, 1), value, dtype)
+    a.flags.writeable = False
+    return a

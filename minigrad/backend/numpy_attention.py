@@ -1,8 +1,8 @@
 """Attention on the CPU, block by block: scores are made, used and forgotten while they are in the cache.
 
 No weight P is kept for the backward pass. Making it again costs one product; keeping it would cost batch·heads·tokens²
-numbers. Both passes call `_exponentials`, so the P of the backward pass is the P of the forward pass, bit by bit. The
-forward pass divides the rows of o by the row sums, not those of P, which are longer.
+numbers. P = E/Σ E is never written: dividing the rows of o, or of its gradient, by the row sums is less work than dividing
+the rows of P, which are longer.
 """
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import math
 
 import numpy as np
 
+from minigrad.backend.memory import aligned, constant
 from minigrad.backend.threads import spread
 
 BLOCK = 131_072                                     # scores: 512 KiB of float32
-QUERIES = 64                                        # per block; keys that none of them sees are not even multiplied
-SAFE = 30.0                                         # e^±30 neither overflows nor vanishes, whatever it is summed with
+FORWARD, BACKWARD = 32, 64                          # queries per block; keys that none of them sees are not even multiplied
+PARTS = 4                                           # at least, where there are as many heads: work for some threads
+SAFE = math.exp(30.0)                               # row sums between 1/SAFE and SAFE have neither overflowed nor vanished
 
 
 def fits(q, k, v) -> bool:
@@ -23,83 +25,137 @@ def fits(q, k, v) -> bool:
             and q.size > 0 and k.size > 0 and v.size > 0)
 
 
+def one_query(q, k, v, scale):
+    """o of a single query that sees every key, in as few calls as possible: a generated token has one per layer."""
+    e = (q * scale) @ k.swapaxes(-1, -2)            # (…, 1, Tk)
+    e -= np.maximum(e.max(axis=-1, keepdims=True), np.finfo(e.dtype).min)
+    np.exp(e, out=e)
+    o = e @ v
+    o /= e.sum(axis=-1, keepdims=True)
+    return o
+
+
 def forward(q, k, v, visible, additive, scale, drop):
     """o = (E∘drop)·v / Σ E with E = exp(scale·q·kᵀ + bias). The result lies in memory as (B, T, H, D): heads merge freely."""
     shape, (q, k, v) = q.shape, _four_dims(q, k, v)
-    B, H, Tq, Tk, bias = *q.shape[:3], k.shape[2], _bias(q, k, visible, additive)
+    B, H, Tq, Tk = *q.shape[:3], k.shape[2]
     drop = None if drop is None else drop.reshape(B, H, Tq, Tk)
-    o = np.empty((B, Tq, H, v.shape[3]), q.dtype).transpose(0, 2, 1, 3)
+    o = aligned((B, Tq, H, v.shape[3]), q.dtype)
 
-    def block(bh, i, j, n):
-        e, total = _exponentials(q[bh][:, :, i:j] * scale, k[bh][:, :, :n], bias, bh, i, j, additive is None)
-        if drop is not None:
-            e *= drop[bh][:, :, i:j, :n]
-        out = o[bh][:, :, i:j]
-        np.matmul(e, v[bh][:, :, :n], out=out)
-        out /= total
+    def heads(bh):
+        keys, values = _transposed(k[bh], scale), v[bh]
+        for i, j, n, bias in rows:
+            e, inverse = _exponentials(q[bh][:, :, i:j], keys[..., :n], bias, bh)
+            if drop is not None:
+                e *= drop[bh][:, :, i:j, :n]
+            out = o[bh[0], i:j, bh[1]]              # (b, j − i, h, D)
+            np.matmul(e, values[:, :, :n], out=out.transpose(0, 2, 1, 3))
+            _scale_rows(out, inverse.transpose(0, 2, 1, 3), out)
 
-    spread(block, [(bh, i, j, n) for bh in _parts(B, H, Tq, Tk) for i, j, n in _rows(Tq, Tk, bias)])
-    return o.reshape(*shape[:-1], v.shape[3])
+    rows = _rows(q, k, visible, additive, FORWARD)
+    with np.errstate(over="ignore", invalid="ignore"):                              # the row sums show an overflow
+        spread(heads, [(bh,) for bh in _parts(B, H, Tq, Tk, FORWARD)])
+    return o.transpose(0, 2, 1, 3).reshape(*shape[:-1], v.shape[3])
 
 
 def backward(go, q, k, v, visible, additive, scale, drop, needs):
-    """P = E/Σ E;  gv = (P∘drop)ᵀ·go;  gP = (go·vᵀ)∘drop;  gs = P·(gP − Σ gP·P);  gq = scale·gs·k;  gk = scale·gsᵀ·q"""
+    """gv = (P∘drop)ᵀ·go;  gP = (go·vᵀ)∘drop;  gs = P·(gP − Σ gP·P);  gq = scale·gs·k;  gk = scale·gsᵀ·q
+
+    With g = go/Σ E: gv = (E∘drop)ᵀ·g and gs = E·((g·vᵀ)∘drop − …), so that P = E/Σ E is not needed.
+    """
     shapes, (go, q, k, v) = (q.shape, k.shape, v.shape), _four_dims(go, q, k, v)
-    B, H, Tq, Tk, bias = *q.shape[:3], k.shape[2], _bias(q, k, visible, additive)
+    B, H, Tq, Tk = *q.shape[:3], k.shape[2]
     drop = None if drop is None else drop.reshape(B, H, Tq, Tk)
-    gq, gk, gv = (np.empty((B, a.shape[2], H, a.shape[3]), a.dtype).transpose(0, 2, 1, 3) if need else None
+    gq, gk, gv = (aligned((B, a.shape[2], H, a.shape[3]), a.dtype).transpose(0, 2, 1, 3) if need else None
                   for a, need in zip((q, k, v), needs, strict=True))
 
     def heads(bh):
-        for i, j, n in reversed(rows):              # the last queries first: they see most, and what they write is new
-            keys, g, queries = k[bh][:, :, :n], go[bh][:, :, i:j], q[bh][:, :, i:j] * scale
-            p, total = _exponentials(queries, keys, bias, bh, i, j, additive is None)
-            p /= total
+        keys, values = _transposed(k[bh], scale), _transposed(v[bh], scale) if needs[0] or needs[1] else None
+        sums_k, sums_v = (None if a is None else _Sum(a[bh], len(rows) > 1) for a in (gk, gv))
+        for i, j, n, bias in reversed(rows):        # the last queries first: they see most, and what they write is new
+            queries = q[bh][:, :, i:j]
+            e, inverse = _exponentials(queries, keys[..., :n], bias, bh)
+            g = aligned((*e.shape[:3], v.shape[3]), e.dtype)
+            _scale_rows(go[bh][:, :, i:j], inverse, g)
             dropped = None if drop is None else drop[bh][:, :, i:j, :n]
             if gv is not None:
-                _add(p if drop is None else p * dropped, g, gv[bh][:, :, :n], j == Tq)
-            if gq is None and gk is None:
+                sums_v.add(e if drop is None else e * dropped, g, n)
+            if values is None:
                 continue
-            gs = g @ v[bh][:, :, :n].swapaxes(-1, -2)
+            gs = np.matmul(g, values[..., :n], out=aligned(e.shape, e.dtype))       # scale·gP/Σ E
             if drop is not None:
                 gs *= dropped
-            gs -= np.vecdot(gs, p)[..., None]
-            gs *= p
+            gs -= np.vecdot(gs, e)[..., None] * inverse
+            gs *= e
             if gq is not None:
-                out = np.matmul(gs, keys, out=gq[bh][:, :, i:j])
-                out *= scale
+                np.matmul(gs, k[bh][:, :, :n], out=gq[bh][:, :, i:j])
             if gk is not None:
-                _add(gs, queries, gk[bh][:, :, :n], j == Tq)
+                sums_k.add(gs, queries, n)
+        for sums in (sums_k, sums_v):
+            if sums is not None:
+                sums.finish()
 
-    rows = _rows(Tq, Tk, bias)
-    for g in (gk, gv):
-        if g is not None:
-            g[:, :, rows[-1][2]:] = 0.0             # what the last queries do not see, they do not write
-    spread(heads, [(bh,) for bh in _parts(B, H, Tq, Tk)])
+    rows = _rows(q, k, visible, additive, BACKWARD)
+    with np.errstate(over="ignore", invalid="ignore"):
+        spread(heads, [(bh,) for bh in _parts(B, H, Tq, Tk, BACKWARD)])
     return tuple(None if g is None else g.reshape(shape) for g, shape in zip((gq, gk, gv), shapes, strict=True))
 
 
-def _exponentials(queries, keys, bias, bh, i, j, plain):
-    """E = exp(s − c), s = queries·keysᵀ + bias, and its row sums. E/Σ E is the softmax for any c; here c is 0 unless s is
-    large, which saves the search for each row's maximum. A row that sees nothing has E = 0, and 1 in place of its sum."""
-    s = queries @ keys.swapaxes(-1, -2)             # (b, h, j − i, n)
-    small = plain and max(s.max(), -s.min()) <= SAFE
-    if bias is not None:
-        s += bias[bh][:, :, i:j, :s.shape[3]]
-    if not small:
-        s -= np.maximum(s.max(axis=-1, keepdims=True), np.finfo(s.dtype).min)      # never −∞ − (−∞)
-    np.exp(s, out=s)
-    total = s @ np.ones((s.shape[3], 1), s.dtype)   # BLAS sums rows six times as fast as s.sum(axis=-1)
-    total[total == 0] = 1.0
-    return s, total
-
-
-def _add(a, b, out, first: bool):
-    """out += aᵀ·b, or at first out = aᵀ·b"""
-    if first:
-        np.matmul(a.swapaxes(-1, -2), b, out=out)
+def _exponentials(queries, keys, bias, bh):
+    """E = exp(s − c) with s = queries·keys + bias, and 1/Σ E of each row. E/Σ E is the softmax for any c: 0 is tried first,
+    which saves the search for each row's maximum; the sums tell whether that was safe. A row that sees nothing has E = 0
+    and 1 in place of its sum."""
+    s = aligned((*queries.shape[:3], keys.shape[3]), queries.dtype)                 # (b, h, j − i, n)
+    ones = constant(s.shape[3], 1, s.dtype)
+    bias = None if bias is None else bias[tuple(p if n > 1 else slice(None) for p, n in zip(bh, bias.shape, strict=False))]
+    for shift in (False, True):
+        np.matmul(queries, keys, out=s)
+        if bias is not None:
+            s += bias
+        if shift:
+            s -= np.maximum(s.max(axis=-1, keepdims=True), np.finfo(s.dtype).min)   # never −∞ − (−∞)
+        np.exp(s, out=s)
+        total = (s.reshape(-1, len(ones)) @ ones).reshape(*s.shape[:3], 1)          # BLAS is faster than s.sum(axis=-1)
+        if total.min() >= 1 / SAFE and total.max() <= SAFE:
+            break
     else:
-        out += a.swapaxes(-1, -2) @ b
+        total[total == 0] = 1.0
+    return s, np.reciprocal(total, out=total)
+
+
+def _transposed(a, scale):
+    """scale·aᵀ, written out: BLAS multiplies by it twice as fast as by a view. (b, h, T, D) -> (b, h, D, T)"""
+    out = aligned((*a.shape[:2], a.shape[3], a.shape[2]), a.dtype)
+    return np.multiply(a.swapaxes(-1, -2), a.dtype.type(scale), out=out)
+
+
+def _scale_rows(a, factor, out):
+    """out ← a·factor, one factor for each row, without NumPy's slow loop over short rows: it is written out first."""
+    spread_out = out if out is not a else aligned(a.shape, a.dtype)
+    np.copyto(spread_out, factor)
+    np.multiply(a, spread_out, out=out)
+
+
+class _Sum:
+    """out[:n] += aᵀ·b, over blocks whose n only falls: in an array of its own where there are several, since out has gaps."""
+
+    def __init__(self, out, several: bool):
+        self.out, self.total, self.several = out, aligned(out.shape, out.dtype) if several else out, several
+        self.fresh = True
+
+    def add(self, a, b, n: int) -> None:
+        """total[:n] += aᵀ·b"""
+        if self.fresh:
+            np.matmul(a.swapaxes(-1, -2), b, out=self.total[:, :, :n])
+            self.total[:, :, n:] = 0.0              # keys that nobody sees
+            self.fresh = False
+        else:
+            self.total[:, :, :n] += a.swapaxes(-1, -2) @ b
+
+    def finish(self) -> None:
+        """Put the sum where it belongs."""
+        if self.several:
+            np.copyto(self.out, self.total)
 
 
 def _four_dims(*arrays):
@@ -107,29 +163,50 @@ def _four_dims(*arrays):
 
 
 def _bias(q, k, visible, additive):
-    """What is added to the scores, −∞ where a key is hidden; seen as (B, H, Tq, Tk), stored once. None for nothing."""
+    """What is added to the scores, −∞ where a key is hidden: (B or 1, H or 1, Tq, Tk). None for nothing."""
     if visible is None and additive is None:
         return None
-    low = q.dtype.type(-np.inf)
-    bias = additive if visible is None else np.where(visible, q.dtype.type(0) if additive is None else additive, low)
-    return np.broadcast_to(bias, (*q.shape[:3], k.shape[2]))
+    bias = additive
+    if visible is not None:
+        bias = np.where(visible, q.dtype.type(0) if additive is None else additive, q.dtype.type(-np.inf))
+    if bias.shape[-2:] != (q.shape[2], k.shape[2]):
+        bias = np.broadcast_to(bias, (*bias.shape[:-2], q.shape[2], k.shape[2]))
+    return bias.reshape((1,) * (4 - bias.ndim) + bias.shape)
 
 
-def _parts(B: int, H: int, Tq: int, Tk: int) -> list:
+def _parts(B: int, H: int, Tq: int, Tk: int, queries: int) -> list:
     """Slices of (batch, heads) whose blocks have about BLOCK scores."""
-    each = BLOCK // (min(Tq, QUERIES) * Tk)         # heads in a block
-    h = H if each >= H else math.ceil(H / math.ceil(H / max(1, each)))
+    each = max(1, BLOCK // (min(Tq, queries) * Tk))                                 # heads in a block
+    if B * H * Tq * Tk > BLOCK:
+        each = min(each, max(1, B * H // PARTS))
+    h = H if each >= H else math.ceil(H / math.ceil(H / each))
     b = max(1, each // H)
     return [(slice(x, x + b), slice(y, y + h)) for x in range(0, B, b) for y in range(0, H, h)]
 
 
-def _rows(Tq: int, Tk: int, bias) -> list:
-    """Blocks of queries i … j−1 with the number of keys they need: up to the last one that any of them sees."""
-    rows = []
-    for i in range(0, Tq, QUERIES):
-        j, n = min(i + QUERIES, Tq), Tk
-        if bias is not None and bias.strides[0] == bias.strides[1] == 0:            # one mask for all
-            seen = np.flatnonzero((bias[0, 0, i:j] != -np.inf).any(axis=0))
-            n = int(seen[-1]) + 1 if seen.size else 1
-        rows.append((i, j, n))
+def _rows(q, k, visible, additive, queries: int) -> list:
+    """Blocks of queries i … j−1, the number n of keys that they need (up to the last that any of them sees), and their bias.
+
+    The blocks of a mask that nobody can write into are kept: it comes again from each layer and in each step.
+    """
+    constant_mask = additive is None and visible is not None and not visible.flags.writeable
+    key = (id(visible), q.shape[2], k.shape[2], q.dtype, queries)
+    if constant_mask and key in _kept:
+        return _kept[key][1]
+    rows, bias, Tq, Tk = [], _bias(q, k, visible, additive), q.shape[2], k.shape[2]
+    for i in range(0, Tq, queries):
+        j, n, part = min(i + queries, Tq), Tk, None
+        if bias is not None:
+            if Tq > queries and bias.shape[:2] == (1, 1):                           # one mask for all
+                seen = np.flatnonzero((bias[0, 0, i:j] != -np.inf).any(axis=0))
+                n = int(seen[-1]) + 1 if seen.size else 1
+            part = np.ascontiguousarray(bias[:, :, i:j, :n])
+        rows.append((i, j, n, part))
+    if constant_mask:
+        if len(_kept) >= 8:
+            _kept.clear()
+        _kept[key] = visible, rows                  # with the mask itself: while it is here, its id is nobody else's
     return rows
+
+
+_kept: dict = {}

@@ -1,6 +1,7 @@
 """Fused operations of a transformer: one node each, with a kernel in the backend, and its naive twin beside it."""
 from __future__ import annotations
 
+import functools
 import math
 
 from minigrad import backend as _backend
@@ -232,9 +233,14 @@ def _broadcast(what, *shapes) -> tuple[int, ...]:
 
 def attention_mask(be, t_q: int, t_k: int, is_causal: bool, causal_offset: int):
     """The causal mask (Tq, Tk): key j is visible to query i iff j ≤ i + causal_offset; None if all are visible."""
-    if not is_causal or causal_offset >= t_k - 1:
-        return None
-    return be.xp.arange(t_k)[None, :] <= be.xp.arange(t_q)[:, None] + causal_offset
+    return _causal_mask(be, t_q, t_k, causal_offset) if is_causal and causal_offset < t_k - 1 else None
+
+
+@functools.lru_cache(maxsize=8)
+def _causal_mask(be, t_q: int, t_k: int, causal_offset: int):
+    mask = be.xp.arange(t_k)[None, :] <= be.xp.arange(t_q)[:, None] + causal_offset
+    be.set_writeable(mask, False)                   # each layer and each step gets the same one
+    return mask
 
 
 def scaled_dot_product_attention(q, k, v, attn_mask=None, dropout_p: float = 0.0, is_causal: bool = False,

@@ -6,7 +6,7 @@ import pytest
 
 from minigrad.backend import Backend
 from minigrad.backend.formats import FORMATS
-from minigrad.backend.numpy_backend import BLOCK, NumpyBackend
+from minigrad.backend.numpy_backend import BLOCK, ROWS, NumpyBackend
 
 
 class PlainBackend(Backend):
@@ -53,6 +53,9 @@ BIAS = np.where(normal(3, 70, 75, seed=4) > 1, -np.inf, normal(3, 70, 75))
 DROP = (normal(2, 3, 70, 75, seed=5) > -0.5) / 0.7
 LAID_OUT = [np.ascontiguousarray(a.transpose(0, 2, 1, 3)).transpose(0, 2, 1, 3) for a in HEADS]      # as (B, T, H, D)
 W64 = normal(64)
+LOGITS = LONG[:ROWS].reshape(-1, 64) * 3                    # two blocks
+TARGETS = np.arange(len(LOGITS)) * 7 % 64
+VALID = np.arange(len(LOGITS)) % 5 > 0
 STEP = {"lr": 0.1, "beta1": 0.9, "beta2": 0.99, "eps": 1e-8, "step": 3}
 
 #: visible, additive, scale, drop
@@ -68,6 +71,15 @@ CALLS = {
                        ((S, None, PADDED), {}), ((S, HOLES, PADDED), {}),
                        ((S, HOLES, np.where(np.isinf(PADDED), -1e30, 0.0)), {}), ((S * 1e4, HOLES, None), {}),
                        ((S, None, np.full((4, 6), -np.inf)), {}), ((S[..., :0], None, None), {})],
+    "log_softmax": [((X, 1), {}), ((X, 0), {}), ((S, 3), {}), ((S * 30, 3), {}), ((X - 200.0, 1), {}), ((X.T, 1), {}), ((LOGITS, 1), {}),
+                    ((np.where(X > 0, X, -np.inf), 1), {}), ((np.array([[np.nan, 0.0], [1.0, 2.0]]), 1), {}), ((X[:0], 1), {})],
+    "log_softmax_backward": [((X[::-1], PLAIN.log_softmax(X, 1), 1), {}), ((X[::-1], PLAIN.log_softmax(X, 0), 0), {}),
+                             ((S[::-1], PLAIN.log_softmax(S, 3), 3), {}), ((X[:0], X[:0], 1), {}),
+                             ((LOGITS[::-1], PLAIN.log_softmax(LOGITS, 1), 1), {})],
+    "cross_entropy": [((logits, TARGETS[:len(logits)], VALID[:len(logits)]), {}) for logits in
+                      (LOGITS, LOGITS * 20, LOGITS[:5], LOGITS[:0], LOGITS[:6].T.copy().T)],
+    "cross_entropy_backward": [((normal(n, seed=8), PLAIN.log_softmax(LOGITS[:n], 1), TARGETS[:n], VALID[:n], smoothing), {})
+                               for n in (len(LOGITS), 5, 0) for smoothing in (0.0, 0.1)],
     "attention": [((*HEADS[:3], *rest), {}) for rest in ATTENTION]
     + [((*LAID_OUT[:3], CAUSAL, None, 0.5, None), {}), ((*[a[0] for a in HEADS[:3]], CAUSAL, None, 0.5, None), {}),
        ((*[a[0, 0] for a in HEADS[:3]], CAUSAL, None, 0.5, None), {}), ((HEADS[0], HEADS[1][:, :1], HEADS[2], None, None, 1.0,
@@ -80,7 +92,7 @@ CALLS = {
        [(True, False, False), (False, True, False), (False, False, True), (True, True, False)]]
     + [((LAID_OUT[3], *LAID_OUT[:3], CAUSAL, None, 0.5, None, (True, True, True)), {}),
        ((*[a[0] for a in HEADS[3:] + HEADS[:3]], CAUSAL, None, 0.5, None, (True, True, True)), {}),
-       ((HEADS[3], HEADS[0] * 1e3, *HEADS[1:3], CAUSAL, None, 1.0, None, (True, True, True)), {})],
+       ((0.1 * HEADS[3], HEADS[0] + 3.0, HEADS[1] + 2.0, HEADS[2], CAUSAL, None, 1.0, None, (True, True, True)), {})],
     "gelu_tanh": [((X,), {}), ((X,), {"slope": True}), ((X.T,), {"slope": True}), ((LONG,), {"slope": True}),
                   ((np.array(0.5),), {"slope": True}), ((np.array([1e4, -1e4, 0.0]),), {"slope": True}),
                   ((X[:0],), {"slope": True})],
