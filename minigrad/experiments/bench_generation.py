@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import importlib.util
+import time
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from minigrad.models import GPT, GPTConfig
 PROMPT, MERGED = 8, "LoRA, merged"
 
 
-def generation(threads: int, *, context: int = 256, new_tokens: int = 64, rounds: int = 15):
+def generation(threads: int, *, context: int = 256, new_tokens: int = 64, rounds: int = 11):
     """Yields rows: base, LoRA, merged LoRA, adapter and prefix at batch 1 against PyTorch's loop, and the same arithmetic in
     bare NumPy against it; then late tokens against early ones."""
     base, prompt, models = _models(context)
@@ -35,18 +36,24 @@ def generation(threads: int, *, context: int = 256, new_tokens: int = 64, rounds
                                 threads=threads)
     long = context - PROMPT - 8
     times = turns({"twice the tokens": lambda: base.generate(prompt, long),
-                   "tokens": lambda: base.generate(prompt, long // 2)}, rounds, 1)
+                   "tokens": lambda: base.generate(prompt, long // 2)}, rounds, 1, settle=False)
     yield ratio_row("generation", f"{long} tokens", times, "twice the tokens", "tokens", threads=threads, target=2.5)
 
 
-def operations_per_token(name: str, context: int = 256, new_tokens: int = 64) -> tuple[float, float]:
-    """(operations, ms inside of them) of one token that a model of `generation` generates."""
+def operations_per_token(name: str, context: int = 256, new_tokens: int = 64, rounds: int = 5) -> tuple[float, float, float]:
+    """(operations, ms inside of them, ms in all) of one token that a model of `generation` generates; medians."""
     _, prompt, models = _models(context)
     models[name].generate(prompt, new_tokens)
-    log: list = []
-    with recording(log):
+    inside, whole = [], []
+    for _ in range(rounds):
+        log: list = []
+        began = time.perf_counter()
         models[name].generate(prompt, new_tokens)
-    return len(log) / new_tokens, 1e3 * sum(entry[2] for entry in log) / new_tokens
+        whole.append(time.perf_counter() - began)
+        with recording(log):
+            models[name].generate(prompt, new_tokens)
+        inside.append(sum(entry[2] for entry in log))
+    return len(log) / new_tokens, 1e3 * float(np.median(inside)) / new_tokens, 1e3 * float(np.median(whole)) / new_tokens
 
 
 def _models(context: int):

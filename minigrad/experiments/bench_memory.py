@@ -99,16 +99,26 @@ def _row(size: str, layer: str, ours: int, theirs: int) -> dict:
             "ratio": ours / theirs if theirs else None}
 
 
+def keep_more(layers) -> str:
+    """The layers that keep more than PyTorch's, in words; what is the same in several blocks is said once."""
+    more: dict = {}
+    for r in layers:
+        if r["minigrad_bytes"] > r["torch_bytes"]:
+            block, _, part = r["layer"].rpartition(", ")
+            more.setdefault((part, r["minigrad_bytes"] - r["torch_bytes"]), []).append(block)
+    return ", ".join(f"{part}{' of ' + ', '.join(blocks) if blocks[0] else ''} (by {bytes_text(n)}"
+                     f"{' each' if len(blocks) > 1 else ''})" for (part, n), blocks in more.items())
+
+
 def finding(rows) -> str:
     """Which layers keep more than PyTorch's, though their sum may not."""
     said = []
     for (size,), of in groups(rows, "size").items():
         whole, layers = of[-1], of[:-1]
-        more = [r for r in layers if r["minigrad_bytes"] > r["torch_bytes"]]
+        more = keep_more(layers)
         said.append(f"{size}: {bytes_text(whole['minigrad_bytes'])}, PyTorch {bytes_text(whole['torch_bytes'])} "
-                    f"({whole['ratio']:.4f}); " + (f"of {len(layers)} layers {len(more)} keep more: " + ", ".join(
-                        f"{r['layer']} by {bytes_text(r['minigrad_bytes'] - r['torch_bytes'])}" for r in more)
-                        if more else f"none of {len(layers)} layers keeps more"))
+                    f"({whole['ratio']:.4f}); " + (f"of {len(layers)} layers these keep more: {more}" if more else
+                                                     f"none of {len(layers)} layers keeps more"))
     return ". ".join(said)
 
 

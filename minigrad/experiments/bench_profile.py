@@ -161,7 +161,7 @@ class Floors:
         """Seconds of an (m, k) by (k, n) product in float32."""
         if (m, k, n) not in self.products:
             a, b = np.ones((m, k), np.float32), np.ones((k, n), np.float32)
-            self.products[m, k, n] = min(_fastest(lambda: a @ b), _fastest(lambda: backend.get("numpy").matmul(a, b)))
+            self.products[m, k, n] = min(fastest(lambda: a @ b), fastest(lambda: backend.get("numpy").matmul(a, b)))
         return self.products[m, k, n]
 
     def bandwidth(self, moved: int) -> float:
@@ -171,12 +171,12 @@ class Floors:
             a = np.ones(2 ** key // 8, np.float32)
             b = np.empty_like(a)
             halves = [(b[i:j], a[i:j]) for i, j in threads.pieces(a.size)]
-            self.copies[key] = 2 * a.nbytes / min(_fastest(lambda: np.copyto(b, a)),
-                                                  _fastest(lambda: threads.spread(np.copyto, halves)))
+            self.copies[key] = 2 * a.nbytes / min(fastest(lambda: np.copyto(b, a)),
+                                                  fastest(lambda: threads.spread(np.copyto, halves)))
         return self.copies[key]
 
 
-def _fastest(action) -> float:
+def fastest(action) -> float:
     """Seconds of the fastest of some runs."""
     action()
     best, began = float("inf"), time.perf_counter()

@@ -91,9 +91,8 @@ def _units(tables: dict, evidence: dict, threads: int, quick: bool, torch: bool,
 
     def products():
         for size in sizes:
-            of_size, totals = bench_products.products(size, threads)
-            tables["bench_products"] += of_size
-            yield from kept([ratio_row("products", size.name, totals, "NumPy's BLAS", "PyTorch", threads=threads)])
+            yield from kept(bench_products.totals(size, threads))
+            tables["bench_products"] += bench_products.products(size, threads)
 
     def memory():
         for size in sizes:

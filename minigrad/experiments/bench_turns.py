@@ -2,7 +2,8 @@
 
 A machine that is busy for a moment is busy for all who take turns in that moment, so the ratio of two times of one round
 says more than the ratio of two averages. Reported are the median of those ratios and its 95 % interval. Before an action is
-timed it runs once uncounted: in training, too, the caches hold what the step before has left there, not another engine's.
+timed it runs uncounted for a moment: in training, too, the caches hold what the step before has left there, not another
+engine's, and no threads of another engine wait for more work by spinning.
 """
 from __future__ import annotations
 
@@ -13,18 +14,18 @@ import time
 import numpy as np
 
 COLUMNS = ("part", "size", "what", "against", "threads", "ms", "against_ms", "ratio", "low", "high", "target", "reached")
-AT_LEAST = 0.02                                     # seconds of one measurement
+AT_LEAST, SETTLE = 0.02, 0.005                      # seconds of one measurement, and of what goes before it
 
 
 def turns(actions: dict, rounds: int, warm_up: int = 3, on_round=lambda: None, *, at_least: float = AT_LEAST,
           settle: bool = True) -> dict:
     """{name: milliseconds of each round}, all actions once per round, in an order that alternates.
 
-    What takes less than `at_least` seconds is run several times in a row, so that the clock does not decide. settle: the
-    uncounted run before; without it a measurement takes half as long.
+    What takes less than `at_least` seconds is run several times in a row, so that the clock does not decide. settle:
+    whether to run what is not much longer than settling itself uncounted before.
     """
     times: dict = {name: [] for name in actions}
-    repeat = dict.fromkeys(actions, 1)
+    repeat, seconds = dict.fromkeys(actions, 1), {}
     gc.collect()
     gc.freeze()                                     # a collection then looks only at what these rounds have left
     try:
@@ -32,12 +33,12 @@ def turns(actions: dict, rounds: int, warm_up: int = 3, on_round=lambda: None, *
             order = list(actions.items())
             gc.collect()
             for name, action in order if number % 2 else order[::-1]:
-                if settle and number >= warm_up:
-                    action()
+                if settle and number >= warm_up and seconds.get(name, 0.0) < 50 * SETTLE:
+                    _settle(action)
                 began = time.perf_counter()
                 for _ in range(repeat[name]):
                     action()
-                each = (time.perf_counter() - began) / repeat[name]
+                each = seconds[name] = (time.perf_counter() - began) / repeat[name]
                 if number >= warm_up:
                     times[name].append(1e3 * each)
                 else:
@@ -46,6 +47,14 @@ def turns(actions: dict, rounds: int, warm_up: int = 3, on_round=lambda: None, *
     finally:
         gc.unfreeze()
     return times
+
+
+def _settle(action) -> None:
+    """Run it once, and again until SETTLE seconds have passed."""
+    began = time.perf_counter()
+    action()
+    while time.perf_counter() - began < SETTLE:
+        action()
 
 
 def median_interval(values) -> tuple[float, float, float]:

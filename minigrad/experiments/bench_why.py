@@ -1,8 +1,8 @@
 """Why a target of `minigrad bench` was missed: in one sentence ours, theirs, the floor, and what lies between, as measured."""
 from __future__ import annotations
 
+from minigrad.experiments.bench_memory import keep_more
 from minigrad.experiments.bench_profile import PYTHON
-from minigrad.experiments.table import bytes_text
 
 PRODUCTS = ("linear", "attention")                  # kinds of operations that are matrix products for the most part
 
@@ -11,8 +11,8 @@ def reasons(rows, *, profile=(), memory=(), methods=None, tokens=None) -> list[s
     """One sentence for each row that missed its target, in the rows' order; none for the others.
 
     rows: of bench.csv · profile, memory: of bench_profile.csv and bench_memory.csv, as far as they were measured ·
-    methods: {(size, what): the profile of that method's step} with what "full" for our own · tokens: {what: (operations, ms
-    inside of them) of a token}.
+    methods: {(size, what): the profile of that method's step} with what "full" for our own · tokens: {what:
+    bench_generation.operations_per_token}.
     """
     texts = []
     for row in rows:
@@ -48,9 +48,9 @@ def _step(row, rows, profile) -> str | None:
                        if p["ms"] > p["torch_ms"] > 0)
     faster = sum(p["ms"] - p["torch_ms"] for p in parts if p["ms"] < p["torch_ms"])
     text = f"the sum of our floors is {whole['floor_ms']:.2f} ms"
-    if products := _find(rows, part="products", size=row["size"]):
-        text += (f"; the products of linear layers alone take {products['ms']:.2f} ms with NumPy's BLAS and "
-                 f"{products['against_ms']:.2f} with PyTorch's, × {products['ratio']:.2f}")
+    if products := [r for r in rows if r["part"] == "products" and r["size"] == row["size"]]:
+        text += ("; the products of linear layers alone, relative to PyTorch's in "
+                 f"{products[0]['against_ms']:.2f} ms: " + ", ".join(f"{p['ratio']:.2f} with {p['what']}" for p in products))
     return (text + f"; of the {whole['ms'] - whole['torch_ms']:+.2f} ms between the two profiles the largest parts are {slower}"
             + f"; where we are faster it is {faster:+.2f} ms together")
 
@@ -79,16 +79,15 @@ def _generation(row, rows, tokens) -> str | None:
     count = int(row["size"].split()[0])
     ours, theirs, least = row["ms"] / count, row["against_ms"] / count, floor["ms"] / count
     text = (f"{ours:.2f} ms a token, PyTorch {theirs:.2f}, the same arithmetic in bare NumPy {least:.2f} ({least / theirs:.2f} "
-            f"× PyTorch); the {ours - least:.2f} ms between ours and that floor are Python around NumPy's functions")
+            f"× PyTorch); the {ours - least:.2f} ms between ours and that floor are Python and more calls of NumPy")
     if name in tokens and tokens[name][0] >= 1:
-        operations, inside = tokens[name]
-        text += (f": {operations:.0f} operations a token, {inside:.2f} ms inside of them and "
-                 f"{1e3 * max(0.0, ours - inside) / operations:.0f} μs around each")
+        operations, inside, whole = tokens[name]
+        text += (f"; looked into once more, {whole:.2f} ms a token are {operations:.0f} operations, {inside:.2f} ms inside of "
+                 f"them and {1e3 * (whole - inside) / operations:.0f} μs around each")
     return text
 
 
 def _bytes(row, layers) -> str | None:
     """The layers that keep more than PyTorch's."""
-    more = [r for r in layers[:-1] if r["minigrad_bytes"] > r["torch_bytes"]]
-    return ("more than PyTorch keep " + ", ".join(f"{r['layer']} ({bytes_text(r['minigrad_bytes'] - r['torch_bytes'])})"
-                                                  for r in more)) if more else None
+    more = keep_more(layers[:-1])
+    return f"more than PyTorch's layers keep {more}" if more else None
