@@ -136,6 +136,6 @@ def draw(rows):
         numpy, torch = (sum(r["calls"] * r[f"{who}_ms"] for r in of) for who in ("numpy", "torch"))
         ax.set_title(f"{size}: {numpy:.2f} ÷ {torch:.2f} ms = {numpy / torch:.2f}", loc="left", fontsize=11)
         said.append(f"{size}: {numpy:.2f} ms with NumPy, {torch:.2f} with PyTorch, ratio {numpy / torch:.2f}")
-    axes[0][0].legend(frameon=False, fontsize=9, loc="lower left")
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     return figure, ("Rate of each matrix product of a training step, NumPy's BLAS beside PyTorch's. All products of a step: "
                     + "; ".join(said) + ".")

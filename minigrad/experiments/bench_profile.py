@@ -189,32 +189,37 @@ def fastest(action) -> float:
 
 def draw(rows):
     """(figure, alt text): per size, two bars for each kind of operation, ours and PyTorch's, and a mark at the floor."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
     from minigrad.experiments.figure import groups, new_figure
 
     by_size = groups(rows, "size")
     figure, axes = new_figure(len(by_size), size=(5.6 * len(by_size), 5.0), squeeze=False)
+    looks = {"ours: forward, or all": {"facecolor": "#0072B2"},
+             "ours: backward": {"facecolor": "#56B4E9", "hatch": "//", "edgecolor": "white"},
+             "PyTorch": {"facecolor": "#D55E00", "hatch": "..", "edgecolor": "white"}}
     said = []
     for ax, ((size,), of_size) in zip(axes[0], by_size.items(), strict=True):
         bars = [r for r in of_size[:-1] if max(r["share"], (r["torch_ms"] or 0) / of_size[-1]["ms"]) >= 0.01][::-1]
         for y, r in enumerate(bars):
             first = r["ms"] if r["forward_ms"] is None else r["forward_ms"]
-            ax.barh(y + 0.2, first, 0.38, color="#0072B2", label="ours: forward, or all" if y == 0 else None)
-            ax.barh(y + 0.2, r["ms"] - first, 0.38, left=first, color="#56B4E9", hatch="//", edgecolor="white",
-                    label="ours: backward" if y == 0 else None)
-            ax.barh(y - 0.2, r["torch_ms"] or 0, 0.38, color="#D55E00", hatch="..", edgecolor="white",
-                    label="PyTorch" if y == 0 else None)
+            ax.barh(y + 0.2, first, 0.38, **looks["ours: forward, or all"])
+            ax.barh(y + 0.2, r["ms"] - first, 0.38, left=first, **looks["ours: backward"])
+            ax.barh(y - 0.2, r["torch_ms"] or 0, 0.38, **looks["PyTorch"])
             if r["floor_ms"] is not None:
-                ax.plot([r["floor_ms"]] * 2, [y, y + 0.4], color="#000000", linewidth=2.5, label="floor" if y == 0 else None)
-        ax.plot([], [], color="#000000", linewidth=2.5, label="our floor")
+                ax.plot([r["floor_ms"]] * 2, [y, y + 0.4], color="#000000", linewidth=2.5)
         ax.set_yticks(range(len(bars)), [r["operation"] for r in bars])
         ax.set_xlabel("ms per step")
         total = of_size[-1]
         beside = "" if total["torch_ms"] is None else f" ÷ {total['torch_ms']:.1f} ms"
         ax.set_title(f"{size}: {total['ms']:.1f}{beside}; floor {total['floor_ms']:.1f} ms", loc="left", fontsize=11)
-        ax.legend(frameon=False, fontsize=9, loc="lower right")
         said.append(f"{size}: " + ", ".join(
             f"{r['operation']} {r['ms']:.2f} ms" + ("" if r["torch_ms"] is None else f" (PyTorch {r['torch_ms']:.2f})")
             for r in bars[::-1]) + f"; the whole step takes {total['times_floor']:.1f} times the sum of the floors")
+    figure.legend(handles=[*(Patch(label=name, **look) for name, look in looks.items()),
+                           Line2D([], [], color="#000000", linewidth=2.5, label="our floor")],
+                  loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     return figure, ("Time of each kind of operation in a training step, beside PyTorch's and with a mark at its measured "
                     "floor. " + ". ".join(said) + ".")
 

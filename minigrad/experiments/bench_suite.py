@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import time
 from types import SimpleNamespace
 
@@ -21,8 +22,8 @@ NEED_TORCH = ("products", "memory")                 # comparisons that are nothi
 PARTS = ("steps", "products", "memory", "generation", "adaptation", "rounding", "profile", "growth")
 ROUNDING = {"bf16, normal": 10.0, "fp16, normal": 40.0, "fp16, subnormal": 40.0}        # × a float32 add
 #: seconds that each unit of work took on two cores: what "to go" is estimated from, scaled by the units that are done
-SECONDS = {"steps, small": 30, "steps, middle": 60, "steps, large": 110, "products": 25, "memory": 3, "generation": 45,
-           "adaptation": 12, "rounding": 6, "profile": 60, "growth": 60}
+SECONDS = {"steps, small": 12, "steps, middle": 50, "steps, large": 70, "products": 50, "memory": 2, "generation": 45,
+           "adaptation": 12, "rounding": 6, "profile": 75, "growth": 60}
 
 
 def bench_suite(*, out="runs/bench", threads: int = 1, parts=PARTS, quick: bool = False, say=print,
@@ -48,7 +49,11 @@ def bench_suite(*, out="runs/bench", threads: int = 1, parts=PARTS, quick: bool 
     tables: dict = {name: [] for name in ("bench", "bench_products", "bench_memory", "bench_profile", "bench_growth")}
     evidence: dict = {"methods": {}, "tokens": {}}
     units = _units(tables, evidence, threads, quick, torch, parts)
-    about = {"command": command, "settings": {"threads": threads, "quick": quick, "parts": list(parts),
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    if load is not None and load > 0.5:
+        say(f"The machine is busy (load {load:.1f}). PyTorch's threads wait for each other by spinning and lose more than ours "
+            "when a core is taken: for ratios that mean something, run this alone")
+    about = {"command": command, "settings": {"threads": threads, "quick": quick, "parts": list(parts), "load_before": load,
                                               "torch": pytorch.__version__ if torch else None}}
     clock, finished = Clock([name for name, _ in units]), False
     try:
@@ -92,7 +97,7 @@ def _units(tables: dict, evidence: dict, threads: int, quick: bool, torch: bool,
     def products():
         for size in sizes:
             yield from kept(bench_products.totals(size, threads))
-            tables["bench_products"] += bench_products.products(size, threads)
+            tables["bench_products"] += bench_products.products(size, threads, 1 if quick else 5)
 
     def memory():
         for size in sizes:
@@ -111,13 +116,13 @@ def _units(tables: dict, evidence: dict, threads: int, quick: bool, torch: bool,
                 model = size.model()
                 for what, tree in (("full", size.model()), (NAMES[name], peft.apply(model, method(name, model.config)))):
                     evidence["methods"][size.name, what] = bench_profile.profile(size.name, our_step(tree, *size.data()),
-                                                                                1 if quick else 3)
+                                                                                1 if quick else 2)
                 yield f"{size.name}: looked into {NAMES[name]}"
 
     def generated():
         yield from kept(generation(threads, **({"context": 32, "new_tokens": 4, "rounds": 1} if quick else {})))
         for row in [r for r in rows if r["part"] == "generation" and r["reached"] is False and r["against"] != "tokens"]:
-            evidence["tokens"][row["what"]] = operations_per_token(row["what"], *((32, 4) if quick else ()))
+            evidence["tokens"][row["what"]] = operations_per_token(row["what"], *((32, 4, 1) if quick else ()))
 
     def growth():
         curves = {"batch": ((1, 2), {"n_layers": 1, "d_model": 8, "tokens": 4})} if quick else bench_growth.CURVES
@@ -218,7 +223,7 @@ def draw(rows):
     ax.axvline(1.0, color="#BBBBBB", linewidth=1, zorder=0)
     ax.set_yticks(range(len(shown)), [f"{r['part']}, {r['size']}: {r['what']} ÷ {r['against']}" for r in shown], fontsize=8)
     ax.set_xscale("log", base=2)
-    ax.set_xticks([0.25, 0.5, 1, 2, 4, 8, 16], ["1/4", "1/2", "1", "2", "4", "8", "16"])
+    ax.set_xticks([1 / 16, 1 / 8, 0.25, 0.5, 1, 2, 4, 8, 16], ["1/16", "1/8", "1/4", "1/2", "1", "2", "4", "8", "16"])
     ax.set_ylim(-0.7, len(shown) - 0.3)
     ax.set_xlabel("ratio: less is faster or smaller\n| the most that was promised, ● reached, ✕ not")
     alt = ("Ratios of times and bytes, each a median with its 95 % interval and its target: "
