@@ -15,7 +15,7 @@ import numpy as np
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3         # from glibc's malloc.h
 LARGEST = (1 << 30, 1 << 25)                        # bytes: blocks up to here come from the heap; older glibc takes less
 KEPT = (1 << 31) - 1                                # bytes of free heap that are not given back
-SMALL = 8192                                        # elements: below, looking for a cache line costs more than it gains
+SMALL = 32_768                                      # elements: below, looking for a cache line costs more than it gains
 
 _asked = False
 
@@ -42,7 +42,7 @@ class Padded(np.ndarray):
 def aligned(shape, dtype):
     """np.empty that begins at a multiple of 64 bytes, where it is large: NumPy writes whole cache lines twice as fast.
 
-    >>> aligned((100, 100), np.float32).ctypes.data % 64
+    >>> aligned((300, 200), np.float32).ctypes.data % 64
     0
     """
     size = math.prod(shape)

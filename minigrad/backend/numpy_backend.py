@@ -5,6 +5,7 @@ is what makes them faster. Every override computes the base class's formula; a t
 """
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -24,6 +25,20 @@ def _places(columns, width):
     places = np.arange(0, len(columns) * width, width)
     places += columns
     return places
+
+
+def _above_zeros(row, n, dtype):
+    """A row of n numbers (ones for None) above one of zeros, as `_outer` takes it."""
+    pair = np.zeros((2, n), dtype)
+    pair[0] = 1.0 if row is None else row
+    return pair
+
+
+def _outer(column, pair, out):
+    """out ← column⊗row for pair = [row; 0], by BLAS, twice as fast as a multiplication (NumPy gives it no product of rank 1)"""
+    columns = np.zeros((len(column), 2), out.dtype)
+    columns[:, :1] = column
+    np.matmul(columns, pair, out=out)
 
 
 def _repeated(row, n, size):
@@ -127,7 +142,7 @@ class NumpyBackend(Backend):
             np.copyto(e, log)
             yb -= e
 
-        in_blocks(rows, len(rows_x), ROWS // 2 // V)
+        in_blocks(rows, len(rows_x), ROWS // V)
         return y
 
     def log_softmax_backward(self, gy, y, dim):
@@ -143,7 +158,7 @@ class NumpyBackend(Backend):
             out *= rows_gy[i:j] @ ones
             np.subtract(rows_gy[i:j], out, out=out)
 
-        in_blocks(rows, len(rows_y), ROWS // 2 // y.shape[-1])
+        in_blocks(rows, len(rows_y), ROWS // y.shape[-1])
         return gx
 
     def cross_entropy(self, logits, targets, valid):
@@ -164,7 +179,7 @@ class NumpyBackend(Backend):
             out.reshape(-1)[_places(targets[i:j], log_p.shape[1])] -= 1.0 - smoothing
             out *= scale[i:j]
 
-        in_blocks(rows, len(log_p), ROWS // 2 // max(log_p.shape[1], 1))
+        in_blocks(rows, len(log_p), ROWS // max(log_p.shape[1], 1))
         return gx
 
     # ---- GELU in blocks ---------------------------------------------------------------------------------------------
@@ -172,13 +187,13 @@ class NumpyBackend(Backend):
     def gelu_tanh(self, x, slope=False):
         """y = x·s with s = ½(1 + tanh u), u = √(2/π)(x + 0.044715x³); and dy/dx = s + y·(1 − s)·2u′ if asked"""
         x = np.asarray(x, order="C")                # (ascontiguousarray would give a 0-d array a dimension)
-        y, d = np.empty_like(x), np.empty_like(x) if slope else None
+        y, d = aligned(x.shape, x.dtype), aligned(x.shape, x.dtype) if slope else None
         flat_x, flat_y, flat_d = x.reshape(-1), y.reshape(-1), d.reshape(-1) if slope else None
 
         def block(start, stop):
             xb, yb = flat_x[start:stop], flat_y[start:stop]
-            square = xb * xb
-            s = square * (SQRT_2_OVER_PI * GELU_CUBIC)
+            square = np.multiply(xb, xb, out=aligned(xb.shape, xb.dtype))
+            s = np.multiply(square, SQRT_2_OVER_PI * GELU_CUBIC, out=aligned(xb.shape, xb.dtype))
             s += SQRT_2_OVER_PI
             s *= xb                                 # u
             np.tanh(s, out=s)
@@ -238,26 +253,25 @@ class NumpyBackend(Backend):
                     yb[...] = formats.round_to(np, xb, fmt)
         return y
 
-    # ---- layer norm in blocks of rows: row sums by BLAS and vecdot, which need no temporary -------------------------
+    # ---- layer norm in blocks of rows: sums by BLAS and vecdot, which need no temporary ------------------------------
 
     def layer_norm(self, x, weight, bias, eps):
-        """y = x̂·w + b with x̂ = (x − mean)·r, r = 1/√(var + eps)"""
+        """y = x̂·w + b with x̂ = (x − mean)·r, r = 1/√(var + eps). Here h = x − mean and y = h·(r⊗w) + b"""
         N, D = x.shape
         size, average = max(1, ROWS // max(D, 1)), constant(D, 1 / max(D, 1), x.dtype)
         y, r = aligned((N, D), x.dtype), np.empty((N, 1), x.dtype)
-        weight, bias = _repeated(weight, N, size), _repeated(bias, N, size)
+        weight, bias = _above_zeros(weight, D, x.dtype), _repeated(bias, N, size)
 
         def rows(i, j):
-            xb, yb, rb = x[i:j], y[i:j], r[i:j]
-            np.copyto(yb, xb @ average)             # x − mean is slower in one call: NumPy would buffer the mean
-            np.subtract(xb, yb, out=yb)
-            np.vecdot(yb, yb, out=rb[:, 0])
+            xb, yb, rb, h = x[i:j], y[i:j], r[i:j], aligned((j - i, D), x.dtype)
+            np.copyto(h, xb @ average)              # x − mean is slower in one call: NumPy would buffer the mean
+            np.subtract(xb, h, out=h)
+            np.vecdot(h, h, out=rb[:, 0])
             rb += D * eps
             np.sqrt(rb, out=rb)
             np.divide(math.sqrt(D), rb, out=rb)     # 1/√(Σ/D + eps), multiplied out by √D
-            yb *= rb
-            if weight is not None:
-                yb *= weight[:j - i]
+            _outer(rb, weight, yb)
+            yb *= h
             if bias is not None:
                 yb += bias[:j - i]
 
@@ -270,7 +284,7 @@ class NumpyBackend(Backend):
         size, average = max(1, ROWS // max(D, 1)), constant(D, 1 / max(D, 1), gy.dtype)
         blocks = pieces(N, size=size)
         gx, sums = aligned((N, D), gy.dtype) if needs[0] else None, np.empty((2, len(blocks), D), gy.dtype)
-        averaged, weight = average if weight is None else average * weight[:, None], _repeated(weight, N, size)
+        averaged, weight = average if weight is None else average * weight[:, None], _above_zeros(weight, D, gy.dtype)
 
         def rows(i, j):
             gyb, xb, rb, h, t = gy[i:j], x[i:j], r[i:j], aligned((j - i, D), gy.dtype), aligned((j - i, D), gy.dtype)
@@ -281,18 +295,19 @@ class NumpyBackend(Backend):
             np.matmul(constant(j - i, 1, gy.dtype).T, gyb, out=sums[1, i // size, None])
             if gx is None:
                 return
-            along = t @ averaged                    # mean(g·h)
-            along *= rb
-            along *= rb
+            along, mean = t @ averaged, gyb @ averaged                  # mean(g·h) and mean g
+            along *= rb * rb * rb
+            mean *= rb
             h *= along
+            h += mean
             g = gx[i:j]
-            np.multiply(gyb, 1.0 if weight is None else weight[:j - i], out=g)
+            _outer(rb, weight, g)
+            g *= gyb
             g -= h
-            g -= gyb @ averaged
-            g *= rb
 
         spread(rows, blocks)
-        gw, gb = sums.sum(axis=1)                   # block by block in order: the same bits with any number of threads
+        # block by block in order: the same bits with any number of threads
+        gw, gb = sums[:, 0] if len(blocks) == 1 else sums.sum(axis=1)
         return gx, gw if needs[1] else None, gb if needs[2] else None
 
     # ---- attention: in blocks that stay in the cache ----------------------------------------------------------------
@@ -408,11 +423,17 @@ class NumpyBackend(Backend):
     def embedding_gradient(self, ids, gy, num_embeddings):
         """gw[ids[n]] += gy[n]: rows sorted by id, each run of equal ids summed once (add.at would go row by row)"""
         gw = np.zeros((num_embeddings, gy.shape[1]), gy.dtype)
-        if ids.size:
-            order = np.argsort(ids, kind="stable")
-            in_order = ids[order]
-            starts = np.flatnonzero(np.r_[True, in_order[1:] != in_order[:-1]])
-            gw[in_order[starts]] = np.add.reduceat(gy[order], starts, axis=0)
+        if ids.size == 0:
+            return gw
+        order = np.argsort(ids.astype(np.uint16) if num_embeddings <= 1 << 16 else ids, kind="stable")   # 16 bits: by radix
+        in_order, rows = ids[order], gy.take(order, axis=0)
+        starts = np.flatnonzero(in_order[1:] != in_order[:-1]) + 1
+        if 8 * starts.size > ids.size:              # short runs: one call for all
+            starts = np.r_[0, starts]
+            gw[in_order[starts]] = np.add.reduceat(rows, starts, axis=0)
+            return gw
+        starts = [0, *starts.tolist(), ids.size]
+        spread(lambda i, j: np.add.reduce(rows[i:j], axis=0, out=gw[in_order[i]]), list(itertools.pairwise(starts)))
         return gw
 
     # ---- optimizers: the blocks of all runs are shared among the threads ----------------------------------------------

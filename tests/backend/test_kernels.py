@@ -118,7 +118,8 @@ CALLS = {
     "column_sum": [((X,), {}), ((X.T,), {}), ((X[:0],), {}), ((X, XHAT), {}), ((0.01 * LONG[:2 * BLOCK].reshape(-1, 64),), {}),
                    ((0.01 * LONG[:2 * BLOCK].reshape(-1, 64), LONG[5:].reshape(-1, 64)), {}), ((X[:, :0],), {})],
     "embedding_gradient": [((IDS, normal(6, 3), 7), {}), ((IDS[:0], normal(6, 3)[:0], 7), {}),
-                           ((IDS[:1], normal(1, 3), 7), {})],
+                           ((IDS[:1], normal(1, 3), 7), {}), ((np.arange(300) * 7 % 5, normal(300, 3), 6), {}),
+                           ((IDS + 70_000, normal(6, 3), 70_010), {})],
     "adam_step": [((normal(9, seed=i), normal(9, seed=i + 1), normal(9, seed=i + 2), positive(9)),
                    STEP | {"weight_decay": decay, "decoupled": decoupled})
                   for i, (decay, decoupled) in enumerate([(0.0, True), (0.1, True), (0.1, False)])]
