@@ -1,8 +1,7 @@
 """Attention on the CPU, block by block: scores are made, used and forgotten while they are in the cache.
 
 No weight P is kept for the backward pass. Making it again costs one product; keeping it would cost batch·heads·tokens²
-numbers. P = E/Σ E is never written: dividing the rows of o, or of its gradient, by the row sums is less work than dividing
-the rows of P, which are longer.
+numbers. The forward pass divides the rows of o by the row sums, not those of P, which are longer.
 """
 from __future__ import annotations
 
@@ -28,7 +27,7 @@ def fits(q, k, v) -> bool:
 def one_query(q, k, v, scale):
     """o of a single query that sees every key, in as few calls as possible: a generated token has one per layer."""
     e = (q * scale) @ k.swapaxes(-1, -2)            # (…, 1, Tk)
-    e -= np.maximum(e.max(axis=-1, keepdims=True), np.finfo(e.dtype).min)
+    e -= e.max(axis=-1, keepdims=True)
     np.exp(e, out=e)
     o = e @ v
     o /= e.sum(axis=-1, keepdims=True)
@@ -50,7 +49,7 @@ def forward(q, k, v, visible, additive, scale, drop):
                 e *= drop[bh][:, :, i:j, :n]
             out = o[bh[0], i:j, bh[1]]              # (b, j − i, h, D)
             np.matmul(e, values[:, :, :n], out=out.transpose(0, 2, 1, 3))
-            _scale_rows(out, inverse.transpose(0, 2, 1, 3), out)
+            _scale_rows(out, inverse.transpose(0, 2, 1, 3))
 
     rows = _rows(q, k, visible, additive, FORWARD)
     with np.errstate(over="ignore", invalid="ignore"):                              # the row sums show an overflow
@@ -59,10 +58,7 @@ def forward(q, k, v, visible, additive, scale, drop):
 
 
 def backward(go, q, k, v, visible, additive, scale, drop, needs):
-    """gv = (P∘drop)ᵀ·go;  gP = (go·vᵀ)∘drop;  gs = P·(gP − Σ gP·P);  gq = scale·gs·k;  gk = scale·gsᵀ·q
-
-    With g = go/Σ E: gv = (E∘drop)ᵀ·g and gs = E·((g·vᵀ)∘drop − …), so that P = E/Σ E is not needed.
-    """
+    """P = E/Σ E;  gv = (P∘drop)ᵀ·go;  gP = (go·vᵀ)∘drop;  gs = P·(gP − Σ gP·P);  gq = scale·gs·k;  gk = scale·gsᵀ·q"""
     shapes, (go, q, k, v) = (q.shape, k.shape, v.shape), _four_dims(go, q, k, v)
     B, H, Tq, Tk = *q.shape[:3], k.shape[2]
     drop = None if drop is None else drop.reshape(B, H, Tq, Tk)
@@ -73,20 +69,19 @@ def backward(go, q, k, v, visible, additive, scale, drop, needs):
         keys, values = _transposed(k[bh], scale), _transposed(v[bh], scale) if needs[0] or needs[1] else None
         sums_k, sums_v = (None if a is None else _Sum(a[bh], len(rows) > 1) for a in (gk, gv))
         for i, j, n, bias in reversed(rows):        # the last queries first: they see most, and what they write is new
-            queries = q[bh][:, :, i:j]
-            e, inverse = _exponentials(queries, keys[..., :n], bias, bh)
-            g = aligned((*e.shape[:3], v.shape[3]), e.dtype)
-            _scale_rows(go[bh][:, :, i:j], inverse, g)
+            queries, g = q[bh][:, :, i:j], go[bh][:, :, i:j]
+            p, inverse = _exponentials(queries, keys[..., :n], bias, bh)
+            p *= inverse
             dropped = None if drop is None else drop[bh][:, :, i:j, :n]
             if gv is not None:
-                sums_v.add(e if drop is None else e * dropped, g, n)
+                sums_v.add(p if drop is None else p * dropped, g, n)
             if values is None:
                 continue
-            gs = np.matmul(g, values[..., :n], out=aligned(e.shape, e.dtype))       # scale·gP/Σ E
+            gs = np.matmul(g, values[..., :n], out=aligned(p.shape, p.dtype))       # scale·gP
             if drop is not None:
                 gs *= dropped
-            gs -= np.vecdot(gs, e)[..., None] * inverse
-            gs *= e
+            gs -= np.vecdot(gs, p)[..., None]
+            gs *= p
             if gq is not None:
                 np.matmul(gs, k[bh][:, :, :n], out=gq[bh][:, :, i:j])
             if gk is not None:
@@ -129,11 +124,11 @@ def _transposed(a, scale):
     return np.multiply(a.swapaxes(-1, -2), a.dtype.type(scale), out=out)
 
 
-def _scale_rows(a, factor, out):
-    """out ← a·factor, one factor for each row, without NumPy's slow loop over short rows: it is written out first."""
-    spread_out = out if out is not a else aligned(a.shape, a.dtype)
-    np.copyto(spread_out, factor)
-    np.multiply(a, spread_out, out=out)
+def _scale_rows(a, factor):
+    """a ← a·factor, one factor for each row: written out first, since NumPy's loop over many short rows is slow."""
+    written_out = aligned(a.shape, a.dtype)
+    np.copyto(written_out, factor)
+    a *= written_out
 
 
 class _Sum:
