@@ -93,10 +93,12 @@ def profile(name: str, step, rounds: int = 5, beside=None) -> list[dict]:
     for _ in range(rounds):
         if beside is not None:
             beside.round()
+        plain = []
         for _ in range(3):
             began = time.perf_counter()
             step()
-            whole.append(1e3 * (time.perf_counter() - began))
+            plain.append(1e3 * (time.perf_counter() - began))
+        whole.append(float(np.median(plain)))
         log: list = []
         with recording(log):
             step()
@@ -104,7 +106,9 @@ def profile(name: str, step, rounds: int = 5, beside=None) -> list[dict]:
     total, floors, (theirs, their_total) = float(np.median(whole)), Floors(), beside.result() if beside else ({}, None)
     rows = []
     for kind in {entry[0] for entry in logs[0]}:
-        spent = {which: 1e3 * float(np.median([sum(e[3] for e in log if (e[0], e[2]) == (kind, which)) for log in logs]))
+        # relative to the plain step of the same round: a machine that is slower for a moment is slower for both
+        spent = {which: total * float(np.median([1e3 * sum(e[3] for e in log if (e[0], e[2]) == (kind, which)) / ms
+                                                 for log, ms in zip(logs, whole, strict=True)]))
                  for which in ("forward", "backward", "step")}
         mine = [e for e in logs[-1] if e[0] == kind]
         floor = 1e3 * sum(floors.of(*e[1:3], *e[4:]) for e in mine)

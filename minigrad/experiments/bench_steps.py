@@ -45,8 +45,8 @@ class Size:
 
 SIZES = (
     Size("small", 2, 32, 4, 8, 16, 100, 1.0),
-    Size("middle", 4, 128, 4, 32, 64, 20, 1.2, (("lora", 0.90), ("topk", 0.60), ("adapter", None), ("prefix", None))),
-    Size("large", 6, 384, 6, 4, 256, 10, 1.1, (("lora", 0.80), ("topk", 0.50), ("adapter", None), ("prefix", None))),
+    Size("middle", 4, 128, 4, 32, 64, 30, 1.2, (("lora", 0.90), ("topk", 0.60), ("adapter", None), ("prefix", None))),
+    Size("large", 6, 384, 6, 4, 256, 12, 1.1, (("lora", 0.80), ("topk", 0.50), ("adapter", None), ("prefix", None))),
 )
 TINY = (Size("tiny", 1, 8, 2, 2, 4, 2, 1.0, (("lora", 0.9), ("topk", 0.6))),)
 

@@ -22,8 +22,8 @@ NEED_TORCH = ("products", "memory")                 # comparisons that are nothi
 PARTS = ("steps", "products", "memory", "generation", "adaptation", "rounding", "profile", "growth")
 ROUNDING = {"bf16, normal": 10.0, "fp16, normal": 40.0, "fp16, subnormal": 40.0}        # × a float32 add
 #: seconds that each unit of work took on two cores: what "to go" is estimated from, scaled by the units that are done
-SECONDS = {"steps, small": 12, "steps, middle": 50, "steps, large": 70, "products": 50, "memory": 2, "generation": 45,
-           "adaptation": 12, "rounding": 6, "profile": 75, "growth": 60}
+SECONDS = {"steps, small": 12, "steps, middle": 75, "steps, large": 85, "products": 50, "memory": 2, "generation": 40,
+           "adaptation": 11, "rounding": 3, "profile": 60, "growth": 20}
 
 
 def bench_suite(*, out="runs/bench", threads: int = 1, parts=PARTS, quick: bool = False, say=print,
@@ -51,8 +51,8 @@ def bench_suite(*, out="runs/bench", threads: int = 1, parts=PARTS, quick: bool 
     units = _units(tables, evidence, threads, quick, torch, parts)
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     if load is not None and load > 0.5:
-        say(f"The machine is busy (load {load:.1f}). PyTorch's threads wait for each other by spinning and lose more than ours "
-            "when a core is taken: for ratios that mean something, run this alone")
+        say(f"The machine has been busy (load {load:.1f} in the last minute). PyTorch's threads wait for each other by "
+            "spinning and lose more than ours when a core is taken: for ratios that mean something, nothing else may run")
     about = {"command": command, "settings": {"threads": threads, "quick": quick, "parts": list(parts), "load_before": load,
                                               "torch": pytorch.__version__ if torch else None}}
     clock, finished = Clock([name for name, _ in units]), False
