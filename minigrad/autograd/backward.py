@@ -34,18 +34,20 @@ def backward(root: Tensor, grad=None, retain_graph: bool = False) -> None:
         gxs = fn.gradients(gy, owned)
         if debug:
             debug.walked(fn, gy, owned, gxs)
-        for i, edge in enumerate(fn.edges):
+        held = [*map(id, gxs), *map(id, fn._saved)]
+        for edge, gx in zip(fn.edges, gxs, strict=True):
             if edge is None:
                 continue
-            gx = gxs[i]
-            fresh = _is_fresh(gx, gy, owned, fn, gxs, i)
+            # has this operation just made gx, so that nobody else can see it change?
+            fresh = held.count(id(gx)) == 1 and (owned if gx is gy else _is_new(gx) and fn.override is None)
             if edge in grads:
-                _add(grads, edge, gx, fresh)
-            else:
-                grads[edge] = gx, fresh
+                gx, fresh = _sum(edge, *grads[edge], gx, fresh), True
             uses[edge] -= 1
-            if not uses[edge] and isinstance(edge, Tensor):
-                _finish_leaf(edge, *grads.pop(edge))
+            if uses[edge] or not isinstance(edge, Tensor):
+                grads[edge] = gx, fresh
+            else:
+                grads.pop(edge, None)
+                _finish_leaf(edge, gx, fresh)
         if not retain_graph:
             fn.release()
 
@@ -92,9 +94,8 @@ def _seed(root: Tensor, grad):
     return seed if seed.dtype == root.data.dtype else seed.astype(root.data.dtype)
 
 
-def _add(grads, node, gx, fresh) -> None:
-    """Add gx to the node's gradient without writing into an array that somebody else may hold."""
-    so_far, owned = grads[node]
+def _sum(node, so_far, owned: bool, gx, fresh: bool):
+    """Two gradients of a node added, without writing into an array that somebody else may hold."""
     if owned:
         so_far += gx
         total = so_far
@@ -106,22 +107,12 @@ def _add(grads, node, gx, fresh) -> None:
     format = node._format if isinstance(node, Tensor) else node.out_format
     if format is not None:                          # the sum, too, lies on the grid of the tensor's format
         total = _backend.of(total).round_to(total, formats.get(format))
-    grads[node] = (total, True)
+    return total
 
 
-def _is_fresh(gx, gy, owned: bool, fn: Function, gxs, i: int) -> bool:
-    """Whether this operation has just made gx, so that nobody else can see it change."""
-    if gx is not gy and (getattr(gx, "base", None) is not None or gx.ndim == 0 or fn.override is not None):
-        return False                                # a view of something, say
-    for j, other in enumerate(gxs):                 # (loops, because `in` would compare elements)
-        if other is gx and j != i:
-            return False
-    if gx is gy:
-        return owned
-    for a in fn._saved:
-        if a is gx:
-            return False
-    return True
+def _is_new(a) -> bool:
+    """Whether an array owns its memory: it is no view, and no scalar, which cannot be written into."""
+    return getattr(a, "base", None) is None and a.ndim > 0
 
 
 def _finish_leaf(leaf: Tensor, gx, owned: bool) -> None:

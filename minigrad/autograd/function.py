@@ -65,12 +65,18 @@ class Function:
                 return self._unrecorded(inputs)
         else:                                       # number formats are in use: see precision.py
             inputs, self.out_format, rounds = state.hook(self, inputs)
-        arrays, needs = [], []
+        arrays, edges, needs = [], [], []
         for x in inputs:
-            tensor = isinstance(x, Tensor)
-            arrays.append(x.data if tensor else x)
-            needs.append(tensor and enabled and x._requires_grad)
-        self.be, self.needs = _backend.of(*arrays), needs
+            edge = None                             # where the gradient goes: to a leaf, or to the operation that made x
+            if not isinstance(x, Tensor):
+                arrays.append(x)
+            else:
+                arrays.append(x.data)
+                if x._requires_grad and enabled:
+                    edge = x if x._fn is None else x._fn
+            edges.append(edge)
+            needs.append(edge is not None)
+        self.be, self.edges, self.needs = _backend.of(*arrays), edges, needs
         self._inputs = inputs if True in needs else None    # only what is recorded is noted, in save and below
         self.override = override = type(self).override      # what runs forward also decides what runs backward
         y = self.forward(*arrays) if override is None else override.run_forward(self, arrays)
@@ -98,12 +104,8 @@ class Function:
     def _record(self, inputs, arrays, out) -> None:
         """Note what backward needs to know besides the saved arrays."""
         self.number, self._inputs = next(_counter), None
-        self.edges, self.shapes, self.dtypes = edges, shapes, dtypes = [], [], []
-        for x, a, need in zip(inputs, arrays, self.needs, strict=True):
-            # where the gradient goes: to a leaf tensor, or to the operation that made the input
-            edges.append(None if not need else x if x._fn is None else x._fn)
-            shapes.append(a.shape if isinstance(x, Tensor) else ())
-            dtypes.append(a.dtype if isinstance(x, Tensor) else None)
+        self.shapes = [getattr(a, "shape", ()) for a in arrays]
+        self.dtypes = [getattr(a, "dtype", None) for a in arrays]
         if state.hook is not None:
             self.formats = [x._format if isinstance(x, Tensor) else None for x in inputs]
         self.out_shape = out.data.shape
@@ -179,22 +181,23 @@ class Function:
             gxs = (gxs,)
         if len(gxs) != len(self.edges):
             raise RuntimeError(f"backward of {self.name} returned {len(gxs)} gradients for {len(self.edges)} inputs")
-        checked = []
-        for i, (gx, edge, shape, dtype) in enumerate(zip(gxs, self.edges, self.shapes, self.dtypes, strict=True)):
-            if edge is None:
+        checked, i = [], 0
+        for gx, need in zip(gxs, self.needs, strict=True):
+            if not need:
                 gx = None
             elif gx is None:
                 raise RuntimeError(f"backward of {self.name} gave no gradient for input {i}, which needs one"
                                    f"{self.forward_line}")
             else:
                 gx = self.be.asarray(gx)
-                if gx.shape != shape:
-                    gx = unbroadcast(gx, shape, self.name, i)
-                if gx.dtype != dtype:
-                    gx = gx.astype(dtype)
+                if gx.shape != self.shapes[i]:
+                    gx = unbroadcast(gx, self.shapes[i], self.name, i)
+                if gx.dtype != self.dtypes[i]:
+                    gx = gx.astype(self.dtypes[i])
                 if self.formats is not None and self.formats[i] is not None:
                     gx = self.be.round_to(gx, formats.get(self.formats[i]))
             checked.append(gx)
+            i += 1
         return checked
 
     def forward(self, *arrays):
