@@ -59,7 +59,9 @@ class LayerNorm(Function):
         self.eps, self.n = eps, n
 
     def forward(self, x, *wb):
-        w, b = (a.reshape(-1) if a is not None else None for a in (*wb, None, None)[:2])
+        w, b = (*wb, None, None)[:2]
+        if w is not None and w.ndim > 1:
+            w, b = w.reshape(-1), b if b is None else b.reshape(-1)
         y, r = self.be.layer_norm(x.reshape(-1, self.n), w, b, self.eps)
         if self.needs[0]:
             self.save(x, r, *wb[:1])
@@ -187,10 +189,10 @@ def _normalized(name, x, normalized_shape, weight, bias=None) -> int:
     shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
     if not shape or x.shape[-len(shape):] != shape:
         raise ValueError(f"{name}: normalized_shape {shape} must be the last sizes of the input {tuple(x.shape)}")
-    for what, a in (("weight", weight), ("bias", bias)):
-        if a is not None and a.shape != shape:
-            raise ValueError(f"{name}: {what} must have shape {shape}; got {tuple(a.shape)}")
-    return math.prod(shape)
+    if weight is not None and weight.shape != shape or bias is not None and bias.shape != shape:
+        what, a = ("bias", bias) if weight is None or weight.shape == shape else ("weight", weight)
+        raise ValueError(f"{name}: {what} must have shape {shape}; got {tuple(a.shape)}")
+    return shape[0] if len(shape) == 1 else math.prod(shape)
 
 
 def layer_norm(x, normalized_shape, weight=None, bias=None, eps: float = 1e-5) -> Tensor:
