@@ -55,9 +55,13 @@ class LayerCache:
         xp = owner.backend.xp
         self.owner = owner
         self.k, self.v = xp.zeros(owner.shape, dtype=owner.dtype), xp.zeros(owner.shape, dtype=owner.dtype)
+        self.front = 0                              # rows before the first token: a prefix
 
-    def append(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Write k and v, each (B, H, T, d), behind the tokens so far; gives all, (B, H, length + T, d)."""
+    def append(self, k: Tensor, v: Tensor, prefix=None) -> tuple[Tensor, Tensor]:
+        """Write k and v, each (B, H, T, d), behind the tokens so far; gives all, (B, H, length + T, d).
+
+        prefix: batch -> (k, v), each (B, H, P, d). It is asked once, before the first token, and stays in front.
+        """
         owner = self.owner
         if is_grad_enabled():
             raise RuntimeError("a KV cache overwrites its arrays in place, which would corrupt a recorded graph: use "
@@ -71,10 +75,18 @@ class LayerCache:
         if k.dtype != owner.dtype:
             raise TypeError(f"this KV cache holds {owner.dtype}; got {k.dtype}. Make a new one with "
                             "gpt.new_cache(batch)")
-        start, stop = owner.length, owner.length + tokens
-        if stop > capacity:
-            raise ValueError(f"the KV cache is full: {start} tokens are in it, {tokens} more do not fit into "
+        if owner.length + tokens > capacity:
+            raise ValueError(f"the KV cache is full: {owner.length} tokens are in it, {tokens} more do not fit into "
                              f"{capacity}")
+        if prefix is not None and not self.front:
+            self._put_in_front(*prefix(batch))
+        start = self.front + owner.length
+        stop = start + tokens
         self.k[:, :, start:stop] = k.data
         self.v[:, :, start:stop] = v.data
         return Tensor(self.k[:, :, :stop]), Tensor(self.v[:, :, :stop])
+
+    def _put_in_front(self, k: Tensor, v: Tensor) -> None:
+        xp = self.owner.backend.xp
+        self.k, self.v = xp.concatenate([k.data, self.k], axis=2), xp.concatenate([v.data, self.v], axis=2)
+        self.front = k.shape[2]

@@ -44,14 +44,20 @@ def generate(model, prompts, max_new_tokens: int, *, temperature: float = 0.0, t
 
 def _continue(model, prompts, rows, new, max_new_tokens, temperature, top_k, stop, rngs, use_cache) -> None:
     """Fill new[i] for the prompts `rows`, which are equally long; rows that have ended leave the batch."""
+    from minigrad.models.decode import decoder              # (it needs GPT, which needs this file)
+
     np = host.np
     ids = np.stack([prompts[i] for i in rows])              # (B, T)
     steps = min(max_new_tokens, _room(model) - ids.shape[1])
     cache = model.new_cache(len(rows), ids.shape[1] + steps) if use_cache and steps > 0 else None
-    fed = ids
+    fed, decode = ids, None
     for step in range(steps):
-        logits = model(fed, cache=cache)                    # (B, T or 1) -> (B, T or 1, V)
-        last = Tensor(logits.data[:, -1]).numpy()                 # the step's one read: (B, V)
+        if decode is None:
+            logits = model(fed, cache=cache).data[:, -1]    # (B, T or 1) -> (B, T or 1, V) -> (B, V)
+            decode = decoder(model, cache) if cache is not None and step == 0 else None
+        else:
+            logits = decode(fed[:, 0])                      # the same on plain arrays: (B,) -> (B, V)
+        last = Tensor(logits).numpy()                       # the step's one read
         if np.isnan(last).any():
             raise ValueError(f"the model's logits are NaN after {step} new tokens: its weights have overflowed or were "
                              "never trained to a finite loss")
@@ -68,8 +74,10 @@ def _continue(model, prompts, rows, new, max_new_tokens, temperature, top_k, sto
             rows, ids, chosen = [rows[b] for b in going], ids[going], chosen[going]
             if cache is not None:
                 cache.select(going)
-        ids = np.concatenate([ids, chosen[:, None]], axis=1)
-        fed = ids if cache is None else ids[:, -1:]         # with a cache, only the newest token is computed
+        if cache is None:
+            fed = ids = np.concatenate([ids, chosen[:, None]], axis=1)
+        else:                                               # only the newest token is computed
+            fed = chosen[:, None]
 
 
 def _draw(logits, temperature: float, top_k: int | None, rng) -> int:

@@ -38,7 +38,7 @@ class MultiHeadAttention(Module):
         self.prefix = self.beside = self.pattern = None
 
     def forward(self, x: Tensor, cache=None, rotation: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """(B, T, D) -> (B, T, D). `cache.append(k, v)` adds these T keys and values and gives all so far.
+        """(B, T, D) -> (B, T, D). `cache.append(k, v, prefix)` adds these T keys and values and gives all so far.
 
         rotation: cos and sin of the tokens' rotary positions (rotary.py); cached keys are stored turned.
         """
@@ -49,10 +49,10 @@ class MultiHeadAttention(Module):
         if rotation is not None:
             q, k = rotate(q, *rotation), rotate(k, *rotation)
         if cache is not None:
-            k, v = cache.append(k, v)               # (B, H, T, D/H) -> (B, H, past + T, D/H)
-        if self.prefix is not None:
+            k, v = cache.append(k, v, self.prefix)  # (B, H, T, D/H) -> (B, H, P + past + T, D/H)
+        elif self.prefix is not None:
             prefix_k, prefix_v = self.prefix(B)     # (B, H, P, D/H)
-            k = cat([prefix_k, k], dim=2)           # -> (B, H, P + past + T, D/H)
+            k = cat([prefix_k, k], dim=2)           # -> (B, H, P + T, D/H)
             v = cat([prefix_v, v], dim=2)
         # Query i is key number Tk − T + i: it sees the whole prefix and past, and itself.
         Tk = k.shape[2]

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from minigrad.autograd import Tensor
+from minigrad.models.decode import array_form, linear_form
 from minigrad.nn import Linear, Module, Parameter
 from minigrad.nn import functional as F
 
@@ -21,6 +22,9 @@ class Affine(Module):
     def extra_repr(self) -> str:
         """The sizes."""
         return f"{self.weight.shape[1]} -> {self.weight.shape[0]}"
+
+
+array_form(Affine)(linear_form)
 
 
 class Wrapped(Module):

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from minigrad.autograd import Tensor
 from minigrad.backend import host
+from minigrad.models.decode import array_form, on_arrays
 from minigrad.nn import Linear, Module
 from minigrad.nn import functional as F
 from minigrad.peft.layers import Affine, Mergeable
@@ -85,3 +86,16 @@ class LoRALinear(Mergeable):
     def extra_repr(self) -> str:
         """The scale, and whether the branch is folded in."""
         return f"scale={self.scale:g}" + (", merged" if self.merged else "")
+
+
+@array_form(LoRALinear)
+def _on_arrays(module):
+    """y = W₀x + b + B(s·(Ax)): one row at a time, the branch costs less than the sum of the matrices."""
+    base = on_arrays(module.base_layer)
+    if module.merged:
+        return base
+    if not module.is_plain:
+        return None
+    A, B, scale, linear = *(p.data for p in module.factor_parameters()), module.scale, module.linear.weight.backend.linear
+
+    return lambda x: base(x) + linear(linear(x, A, None) * scale, B, None)

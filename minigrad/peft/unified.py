@@ -11,10 +11,12 @@ derives LoRA's and the prefix's own code from it.
 """
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from minigrad.autograd import Tensor
 from minigrad.backend import host
+from minigrad.models.decode import array_form, on_arrays
 from minigrad.nn import Module, Parameter
 from minigrad.nn import functional as F
 from minigrad.peft.layers import Affine, Wrapped
@@ -97,6 +99,25 @@ class ModifiedByBottleneck(Modified):
     def modify(self, h: Tensor, x: Tensor) -> Tensor:
         """(B, T, D), (B, T, D) -> (B, T, D); h itself while `skip` is set."""
         return h if self.skip else modify(self.design, h, x, self.adapter.down, self.adapter.up, self.scale)
+
+
+@array_form(ModifiedByBottleneck)
+def _on_arrays(module):
+    """h = layer(x), y = h + s·up(form(down(h or x)))"""
+    be, design, scale = module.adapter.up.weight.backend, module.design, module.scale
+    form = {"identity": lambda a: a, "relu": lambda a: be.xp.maximum(a, 0),
+            "gelu": lambda a: 0.5 * a * (1.0 + be.erf(a * math.sqrt(0.5)))}.get(design.form)
+    if form is None:
+        return None
+    scale = scale.data if isinstance(scale, Tensor) else scale
+    base, down, up = on_arrays(module.base_layer), on_arrays(module.adapter.down), on_arrays(module.adapter.up)
+    if module.skip:
+        return base
+
+    def forward(x):
+        h = base(x)
+        return h + up(form(down(h if design.insertion == "sequential" else x))) * scale
+    return forward
 
 
 def bottleneck(r: int, like: Parameter, rng, init: str = "zero_up") -> Bottleneck:
