@@ -7,7 +7,6 @@ the time an operation is reached, all gradients that flow into its output have b
 from __future__ import annotations
 
 from minigrad import backend as _backend
-from minigrad.autograd.function import Function
 from minigrad.autograd.state import _debug
 from minigrad.autograd.tensor import Tensor
 from minigrad.backend import formats

@@ -44,7 +44,7 @@ def generate(model, prompts, max_new_tokens: int, *, temperature: float = 0.0, t
 
 def _continue(model, prompts, rows, new, max_new_tokens, temperature, top_k, stop, rngs, use_cache) -> None:
     """Fill new[i] for the prompts `rows`, which are equally long; rows that have ended leave the batch."""
-    from minigrad.models.decode import decoder              # (it needs GPT, which needs this file)
+    from minigrad.models.decode import decoder  # (it needs GPT, which needs this file)
 
     np = host.np
     ids = np.stack([prompts[i] for i in rows])              # (B, T)

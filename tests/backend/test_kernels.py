@@ -106,6 +106,7 @@ CALLS = {
     + [((normal(5, 7, seed=3)[:0], X[:0], R[:0], W, (True, True, True)), {}),
        ((normal(7, 5, seed=3).T, X + 2.0, R, W, (True, True, True)), {}),
        ((0.01 * LONG[:2 * BLOCK].reshape(-1, 64), LONG[5:].reshape(-1, 64), abs(LONG[::64])[:-1, None], W64, (True, True, True)), {})],
+    "erf": [((x,), {}) for x in (X, X.T, X[:0], LONG, np.array(0.7), np.array([np.nan, np.inf, -np.inf, -0.0, 1e-30, 9.0, 0.47]))],
     "linear": [((X, normal(4, 7), normal(4)), {}), ((X, normal(4, 7), None), {}), ((X[:0], normal(4, 7), normal(4)), {})],
     "linear_backward": [((normal(5, 4), X, normal(4, 7), needs), {}) for needs in
                         [(True, True, True), (True, False, False), (False, True, False), (False, False, True)]]
