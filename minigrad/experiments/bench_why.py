@@ -71,12 +71,15 @@ def _method(row, profiles) -> str | None:
 
 
 def _generation(row, rows, tokens) -> str | None:
-    """A token here, in PyTorch, and in bare NumPy."""
-    name = row["what"]
+    """A token here, in PyTorch, and in bare NumPy; or an early token and a late one."""
+    name, count = row["what"], int(row["size"].split()[0])
+    if row["against"] == "tokens":
+        first, second = (ms / (count / 2) for ms in (row["against_ms"], row["ms"] - row["against_ms"]))
+        return (f"a token of the first half takes {first:.2f} ms, one of the second, whose attention looks further back, "
+                f"{second:.2f}")
     floor = _find(rows, part="generation floor", what=f"raw NumPy, {'base' if name == 'LoRA, merged' else name}")
     if floor is None:
         return None
-    count = int(row["size"].split()[0])
     ours, theirs, least = row["ms"] / count, row["against_ms"] / count, floor["ms"] / count
     text = (f"{ours:.2f} ms a token, PyTorch {theirs:.2f}, the same arithmetic in bare NumPy {least:.2f} ({least / theirs:.2f} "
             f"× PyTorch); the {ours - least:.2f} ms between ours and that floor are Python and more calls of NumPy")
