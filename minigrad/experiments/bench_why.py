@@ -49,8 +49,10 @@ def _step(row, rows, profile) -> str | None:
     faster = sum(p["ms"] - p["torch_ms"] for p in parts if p["ms"] < p["torch_ms"])
     text = f"the sum of our floors is {whole['floor_ms']:.2f} ms"
     if products := [r for r in rows if r["part"] == "products" and r["size"] == row["size"]]:
-        text += ("; the products of linear layers alone, relative to PyTorch's in "
-                 f"{products[0]['against_ms']:.2f} ms: " + ", ".join(f"{p['ratio']:.2f} with {p['what']}" for p in products))
+        best = min(products, key=lambda p: p["ratio"])
+        text += (f"; the products of linear layers alone are {best['ms'] - best['against_ms']:+.2f} of the "
+                 f"{row['ms'] - row['against_ms']:+.2f} ms between the two steps: PyTorch {best['against_ms']:.2f} ms, "
+                 + ", ".join(f"{p['what']} {p['ratio']:.2f} × that" for p in products))
     return (text + f"; of the {whole['ms'] - whole['torch_ms']:+.2f} ms between the two profiles the largest parts are {slower}"
             + f"; where we are faster it is {faster:+.2f} ms together")
 

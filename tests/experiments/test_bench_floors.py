@@ -161,7 +161,7 @@ def test_only_what_was_missed_is_explained():
     products = ROW | {"part": "products", "what": "NumPy's BLAS, in pieces", "ms": 2.0, "against_ms": 1.6, "reached": None}
     (text,) = reasons([ROW, ROW | {"reached": True}, products], profile=profile)
     assert text.startswith("step, s, minigrad: 1.250 × PyTorch (at most 1.1), 5.00 ms against 4.00: the sum of our floors is 2.50 ms")
-    assert "alone, relative to PyTorch's in 1.60 ms: 1.25 with NumPy's BLAS, in pieces; of the +1.00 ms" in text
+    assert "alone are +0.40 of the +1.00 ms between the two steps: PyTorch 1.60 ms, NumPy's BLAS, in pieces 1.25 × that" in text
     assert "linear +0.80 ms (× 1.4), layer_norm +0.60 ms (× 2.5)" in text and "faster it is -0.50 ms" in text
 
 
