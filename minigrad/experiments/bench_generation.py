@@ -1,7 +1,9 @@
 """Generating one token after another with a KV cache, here and in an equivalent PyTorch loop; base and adapted models."""
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import inspect
 import time
 
 import numpy as np
@@ -9,11 +11,13 @@ import numpy as np
 import minigrad as mg
 from minigrad import peft
 from minigrad.experiments.bench_floor import numpy_generate
-from minigrad.experiments.bench_profile import recording
 from minigrad.experiments.bench_turns import ratio_row, turns
 from minigrad.models import GPT, GPTConfig
 
 PROMPT, MERGED = 8, "LoRA, merged"
+#: methods of a backend that compute nothing
+HOUSEKEEPING = {"to_numpy", "asarray", "send", "owns", "buffer", "synchronize", "memory_used", "keep_freed_memory",
+                "set_writeable", "quiet", "device", "no_waiting"}
 
 
 def generation(threads: int, *, context: int = 256, new_tokens: int = 64, rounds: int = 11):
@@ -40,8 +44,8 @@ def generation(threads: int, *, context: int = 256, new_tokens: int = 64, rounds
     yield ratio_row("generation", f"{long} tokens", times, "twice the tokens", "tokens", threads=threads, target=2.5)
 
 
-def operations_per_token(name: str, context: int = 256, new_tokens: int = 64, rounds: int = 5) -> tuple[float, float, float]:
-    """(operations, ms inside of them, ms in all) of one token that a model of `generation` generates; medians."""
+def kernels_per_token(name: str, context: int = 256, new_tokens: int = 64, rounds: int = 5) -> tuple[float, float, float]:
+    """(calls of the backend's kernels, ms inside of them, ms in all) of a token that a model of `generation` generates."""
     _, prompt, models = _models(context)
     models[name].generate(prompt, new_tokens)
     inside, whole = [], []
@@ -50,10 +54,42 @@ def operations_per_token(name: str, context: int = 256, new_tokens: int = 64, ro
         began = time.perf_counter()
         models[name].generate(prompt, new_tokens)
         whole.append(time.perf_counter() - began)
-        with recording(log):
+        with _timed_kernels(log):
             models[name].generate(prompt, new_tokens)
-        inside.append(sum(entry[2] for entry in log))
+        inside.append(sum(log))
     return len(log) / new_tokens, 1e3 * float(np.median(inside)) / new_tokens, 1e3 * float(np.median(whole)) / new_tokens
+
+
+@contextlib.contextmanager
+def _timed_kernels(log: list):
+    """Inside, each call of a kernel of the NumPy backend notes its seconds; what a kernel calls itself is part of it."""
+    cls, running = type(mg.backend.get("numpy")), []
+
+    def timed(kernel):
+        def run(*args, **kwargs):
+            if running:
+                return kernel(*args, **kwargs)
+            running.append(kernel)
+            began = time.perf_counter()
+            try:
+                return kernel(*args, **kwargs)
+            finally:
+                log.append(time.perf_counter() - began)
+                running.pop()
+        return run
+    kernels = {name: getattr(cls, name) for name in dir(cls) if inspect.isfunction(getattr(cls, name))
+               and not name.startswith("_") and name not in HOUSEKEEPING}
+    own = {name: vars(cls)[name] for name in kernels if name in vars(cls)}
+    for name, kernel in kernels.items():
+        setattr(cls, name, timed(kernel))
+    try:
+        yield
+    finally:
+        for name in kernels:
+            if name in own:
+                setattr(cls, name, own[name])
+            else:
+                delattr(cls, name)
 
 
 def _models(context: int):

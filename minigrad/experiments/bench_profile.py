@@ -23,6 +23,7 @@ COLUMNS = ("size", "operation", "calls", "forward_ms", "backward_ms", "ms", "flo
 KINDS = {"scaled_dot_product_attention": "attention", "low_rank_linear": "linear", "sum": "cross_entropy",
          "mul": "cross_entropy", **dict.fromkeys(("permute", "reshape", "split_heads", "merge_heads"), "views and copies")}
 ACCUMULATION, OPTIMIZER, PYTHON, WHOLE = "gradient accumulation", "optimizer", "Python around operations", "whole step"
+SUM = "_sum"                                        # the walk's function that adds two gradients of one array
 ADAM_PASSES = 7                                     # arrays as large as the parameters: p, g, m, v read; p, m, v written
 
 
@@ -53,10 +54,11 @@ def recording(log: list):
         return timed
 
     def sums(original):
-        def run(grads, node, gx, fresh):
+        def run(*args):
             began = time.perf_counter()
-            original(grads, node, gx, fresh)
-            log.append((ACCUMULATION, "backward", time.perf_counter() - began, (), (), 3 * gx.nbytes))
+            total = original(*args)
+            log.append((ACCUMULATION, "backward", time.perf_counter() - began, (), (), 3 * total.nbytes))
+            return total
         return run
 
     def step(original):
@@ -72,7 +74,9 @@ def recording(log: list):
         for which in ("forward", "backward"):
             if which in vars(cls):
                 replace(cls, which, operation(which))
-    replace(importlib.import_module("minigrad.autograd.backward"), "_add", sums)
+    walk = importlib.import_module("minigrad.autograd.backward")
+    if hasattr(walk, SUM):
+        replace(walk, SUM, sums)
     for name in ("step", "zero_grad"):
         replace(optim.Optimizer, name, step)
     try:

@@ -11,7 +11,7 @@ from minigrad import peft, pretrained, tasks, training
 from minigrad.experiments import bench_growth, bench_memory, bench_products, bench_profile, table
 from minigrad.experiments.adaptation import reference_batch
 from minigrad.experiments.bench_formats import bench_formats
-from minigrad.experiments.bench_generation import generation, operations_per_token
+from minigrad.experiments.bench_generation import generation, kernels_per_token
 from minigrad.experiments.bench_steps import NAMES, SIZES, TINY, method, our_step, steps
 from minigrad.experiments.bench_torch import TorchProfile
 from minigrad.experiments.bench_turns import COLUMNS, ratio_row, turns
@@ -122,7 +122,7 @@ def _units(tables: dict, evidence: dict, threads: int, quick: bool, torch: bool,
     def generated():
         yield from kept(generation(threads, **({"context": 32, "new_tokens": 4, "rounds": 1} if quick else {})))
         for row in [r for r in rows if r["part"] == "generation" and r["reached"] is False and r["against"] != "tokens"]:
-            evidence["tokens"][row["what"]] = operations_per_token(row["what"], *((32, 4, 1) if quick else ()))
+            evidence["tokens"][row["what"]] = kernels_per_token(row["what"], *((32, 4, 1) if quick else ()))
 
     def growth():
         curves = {"batch": ((1, 2), {"n_layers": 1, "d_model": 8, "tokens": 4})} if quick else bench_growth.CURVES

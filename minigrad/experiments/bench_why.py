@@ -12,7 +12,7 @@ def reasons(rows, *, profile=(), memory=(), methods=None, tokens=None) -> list[s
 
     rows: of bench.csv · profile, memory: of bench_profile.csv and bench_memory.csv, as far as they were measured ·
     methods: {(size, what): the profile of that method's step} with what "full" for our own · tokens: {what:
-    bench_generation.operations_per_token}.
+    bench_generation.kernels_per_token}.
     """
     texts = []
     for row in rows:
@@ -85,10 +85,10 @@ def _generation(row, rows, tokens) -> str | None:
     ours, theirs, least = row["ms"] / count, row["against_ms"] / count, floor["ms"] / count
     text = (f"{ours:.2f} ms a token, PyTorch {theirs:.2f}, the same arithmetic in bare NumPy {least:.2f} ({least / theirs:.2f} "
             f"× PyTorch); the {ours - least:.2f} ms between ours and that floor are Python and more calls of NumPy")
-    if name in tokens and tokens[name][0] >= 1:
-        operations, inside, whole = tokens[name]
-        text += (f"; looked into once more, {whole:.2f} ms a token are {operations:.0f} operations, {inside:.2f} ms inside of "
-                 f"them and {1e3 * (whole - inside) / operations:.0f} μs around each")
+    if name in tokens:
+        kernels, inside, whole = tokens[name]
+        text += (f"; looked into once more, {whole:.2f} ms a token are {kernels:.0f} calls of kernels, {inside:.2f} ms inside "
+                 f"of them and {whole - inside:.2f} around them")
     return text
 
 

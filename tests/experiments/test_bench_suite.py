@@ -8,7 +8,7 @@ import pytest
 import minigrad as mg
 from minigrad.experiments import bench_growth, bench_peers, bench_steps, table
 from minigrad.experiments.bench_floor import numpy_generate
-from minigrad.experiments.bench_generation import generation, operations_per_token, torch_generate
+from minigrad.experiments.bench_generation import generation, kernels_per_token, torch_generate
 from minigrad.experiments.bench_suite import PARTS, SECONDS, Clock, bench_suite, finding
 from minigrad.experiments.bench_turns import median_interval, ratio_row, turns
 
@@ -174,10 +174,12 @@ def test_generation_reports_growth_without_pytorch(monkeypatch):
     assert [r["what"] for r in rows] == ["twice the tokens"]
 
 
-def test_operations_per_token_are_counted():
-    """At least two norms and two products in each of four layers."""
-    count, inside, whole = operations_per_token("LoRA", new_tokens=2)
-    assert 16 <= count <= 200 and 0 < inside < whole
+def test_kernels_of_a_token_are_counted_and_the_backend_is_as_it_was():
+    """Two norms, six linear layers, attention and GELU in each of four layers, a norm and the head; or a little more."""
+    cls = type(mg.backend.get("numpy"))
+    before = dict(vars(cls))
+    count, inside, whole = kernels_per_token("base", new_tokens=2)
+    assert 42 <= count <= 60 and 0 < inside < whole and dict(vars(cls)) == before
 
 
 def test_multiplications_are_those_of_the_matrices():
