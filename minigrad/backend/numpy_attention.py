@@ -10,11 +10,10 @@ import math
 import numpy as np
 
 from minigrad.backend.memory import aligned, constant
-from minigrad.backend.threads import spread
+from minigrad.backend.threads import num_threads, spread
 
-BLOCK = 131_072                                     # scores: 512 KiB of float32
+BLOCK = 262_144                                     # scores: 1 MiB of float32; with less, threads often wait for each other
 FORWARD, BACKWARD = 32, 64                          # queries per block; keys that none of them sees are not even multiplied
-PARTS = 4                                           # at least, where there are as many heads: work for some threads
 SAFE = math.exp(30.0)                               # row sums between 1/SAFE and SAFE have neither overflowed nor vanished
 
 
@@ -173,7 +172,7 @@ def _parts(B: int, H: int, Tq: int, Tk: int, queries: int) -> list:
     """Slices of (batch, heads) whose blocks have about BLOCK scores."""
     each = max(1, BLOCK // (min(Tq, queries) * Tk))                                 # heads in a block
     if B * H * Tq * Tk > BLOCK:
-        each = min(each, max(1, B * H // PARTS))
+        each = min(each, math.ceil(B * H / num_threads()))
     h = H if each >= H else math.ceil(H / math.ceil(H / each))
     b = max(1, each // H)
     return [(slice(x, x + b), slice(y, y + h)) for x in range(0, B, b) for y in range(0, H, h)]

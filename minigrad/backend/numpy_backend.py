@@ -282,7 +282,8 @@ class NumpyBackend(Backend):
             if bias is not None:
                 yb += bias[:j - i]
 
-        in_blocks(rows, N, size)
+        for i, j in pieces(N, size=size):           # by one thread: calls as short as these keep two waiting for each other
+            rows(i, j)
         return y, r
 
     def layer_norm_backward(self, gy, x, r, weight, needs):
@@ -439,8 +440,8 @@ class NumpyBackend(Backend):
             starts = np.r_[0, starts]
             gw[in_order[starts]] = np.add.reduceat(rows, starts, axis=0)
             return gw
-        starts = [0, *starts.tolist(), ids.size]
-        spread(lambda i, j: np.add.reduce(rows[i:j], axis=0, out=gw[in_order[i]]), list(itertools.pairwise(starts)))
+        for i, j in itertools.pairwise([0, *starts.tolist(), ids.size]):
+            np.add.reduce(rows[i:j], axis=0, out=gw[in_order[i]])
         return gw
 
     # ---- optimizers: the blocks of all runs are shared among the threads ----------------------------------------------
