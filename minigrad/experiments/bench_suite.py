@@ -22,7 +22,7 @@ NEED_TORCH = ("products", "memory")                 # comparisons that are nothi
 PARTS = ("steps", "products", "memory", "generation", "adaptation", "rounding", "profile", "growth")
 ROUNDING = {"bf16, normal": 10.0, "fp16, normal": 40.0, "fp16, subnormal": 40.0}        # × a float32 add
 #: seconds that each unit of work took on two cores: what "to go" is estimated from, scaled by the units that are done
-SECONDS = {"steps, small": 12, "steps, middle": 75, "steps, large": 85, "products": 50, "memory": 2, "generation": 40,
+SECONDS = {"steps, small": 12, "steps, middle": 60, "steps, large": 80, "products": 50, "memory": 2, "generation": 40,
            "adaptation": 11, "rounding": 3, "profile": 60, "growth": 20}
 
 

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 from minigrad.experiments.bench_memory import keep_more
-from minigrad.experiments.bench_profile import PYTHON
 
 PRODUCTS = ("linear", "attention")                  # kinds of operations that are matrix products for the most part
 
@@ -65,11 +64,9 @@ def _method(row, profiles) -> str | None:
     floors = [sum(p["floor_ms"] for p in side if p["operation"] in PRODUCTS) for side in sides]
     spent = [sum(p["ms"] for p in side if p["operation"] in PRODUCTS) for side in sides]
     others = [side[-1]["ms"] - ms for side, ms in zip(sides, spent, strict=True)]
-    python = [_find(side, operation=PYTHON)["ms"] for side in sides]
     return (f"at this machine's measured rate the products of its step take {floors[0]:.2f} ms and those of the full step "
             f"{floors[1]:.2f}, a ratio of {floors[0] / floors[1]:.2f}; in the steps they take {spent[0]:.2f} and "
-            f"{spent[1]:.2f} ms, and all else, which freezing weights does not spare, {others[0]:.2f} and {others[1]:.2f}, of "
-            f"it Python around operations {python[0]:.2f} and {python[1]:.2f}")
+            f"{spent[1]:.2f} ms, and all else, of which freezing weights spares little, {others[0]:.2f} and {others[1]:.2f}")
 
 
 def _generation(row, rows, tokens) -> str | None:
