@@ -38,13 +38,14 @@ def backward(root: Tensor, grad=None, retain_graph: bool = False) -> None:
             if edge is None:
                 continue
             # has this operation just made gx, so that nobody else can see it change?
-            fresh = held.count(id(gx)) == 1 and (owned if gx is gy else _is_new(gx) and fn.override is None)
+            fresh = held.count(id(gx)) == 1 and (owned if gx is gy else _is_new(fn.be, gx) and fn.override is None)
             if edge in grads:
-                gx, fresh = _sum(edge, *grads.pop(edge), gx, fresh), True
+                gx, fresh = _sum(edge, *grads[edge], gx, fresh), True
             uses[edge] -= 1
             if uses[edge] or not isinstance(edge, Tensor):
                 grads[edge] = gx, fresh
             else:
+                grads.pop(edge, None)
                 _finish_leaf(edge, gx, fresh)
         if not retain_graph:
             fn.release()
@@ -102,14 +103,15 @@ def _sum(node, so_far, owned: bool, gx, fresh: bool):
         total = gx
     else:
         total = so_far + gx
-    if node.out_format is not None:                 # the sum, too, lies on the grid of the tensor's format
-        total = _backend.of(total).round_to(total, formats.get(node.out_format))
+    format = node._format if isinstance(node, Tensor) else node.out_format
+    if format is not None:                          # the sum, too, lies on the grid of the tensor's format
+        total = _backend.of(total).round_to(total, formats.get(format))
     return total
 
 
-def _is_new(a) -> bool:
+def _is_new(be, a) -> bool:
     """Whether an array owns its memory: it is no view, and no scalar, which cannot be written into."""
-    return getattr(a, "base", None) is None and a.ndim > 0
+    return a.ndim > 0 and be.owns_memory(a)
 
 
 def _finish_leaf(leaf: Tensor, gx, owned: bool) -> None:

@@ -69,6 +69,10 @@ class Backend:
             a = a.base
         return a
 
+    def owns_memory(self, a) -> bool:
+        """Whether `a` is no view of something else's memory."""
+        return getattr(a, "base", None) is None
+
     def set_writeable(self, a, flag: bool) -> None:
         """Refuse or allow writes into `a` from now on, where the library can."""
 

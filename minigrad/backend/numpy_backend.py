@@ -10,13 +10,13 @@ import math
 
 import numpy as np
 
-from minigrad.backend import formats, memory, numpy_attention, numpy_norm
+from minigrad.backend import formats, memory, numpy_attention, numpy_products
 from minigrad.backend.base import GELU_CUBIC, SQRT_2_OVER_PI, Backend
 from minigrad.backend.memory import Padded, aligned, constant
-from minigrad.backend.numpy_norm import ROWS
 from minigrad.backend.threads import in_blocks, num_threads, pieces, spread
 
 BLOCK = 131_072                                     # elements: 512 KiB of float32; smaller blocks lose to call overhead
+ROWS = 65_536                                       # elements of a block of rows of which a few arrays are used at a time
 FEW = 256                                           # numbers that Python goes through faster than NumPy through its passes
 LARGE = 1 << 23                                     # multiplications that are worth a second thread: 0.1 ms
 
@@ -26,6 +26,29 @@ def _places(columns, width):
     places = np.arange(0, len(columns) * width, width)
     places += columns
     return places
+
+
+def _above_zeros(row, n, dtype):
+    """A row of n numbers (ones for None) above one of zeros, as `_outer` takes it."""
+    pair = np.zeros((2, n), dtype)
+    pair[0] = 1.0 if row is None else row
+    return pair
+
+
+def _outer(column, pair, out):
+    """out ← column⊗row for pair = [row; 0], by BLAS, twice as fast as a multiplication (NumPy gives it no product of rank 1)"""
+    columns = np.zeros((len(column), 2), out.dtype)
+    columns[:, :1] = column
+    np.matmul(columns, pair, out=out)
+
+
+def _repeated(row, n, size):
+    """A row for blocks of `size` of n rows: copied that often, since NumPy multiplies matrices of one shape twice as fast."""
+    if row is None or n <= size:
+        return None if row is None else row[None]
+    a = aligned((size, len(row)), row.dtype)
+    np.copyto(a, row)
+    return a
 
 
 class NumpyBackend(Backend):
@@ -53,6 +76,10 @@ class NumpyBackend(Backend):
         while isinstance(a.base, np.ndarray) and not isinstance(a.base, Padded):
             a = a.base
         return a
+
+    def owns_memory(self, a) -> bool:
+        """Whether `a` is no view of something else's memory; one that `aligned` made is none."""
+        return a.base is None or isinstance(a.base, Padded)
 
     def set_writeable(self, a, flag: bool) -> None:
         """Refuse or allow writes into `a` from now on (a view of something read-only stays so)."""
@@ -237,15 +264,63 @@ class NumpyBackend(Backend):
                     yb[...] = formats.round_to(np, xb, fmt)
         return y
 
-    # ---- layer norm: in blocks of rows ------------------------------------------------------------------------------
+    # ---- layer norm in blocks of rows: sums by BLAS and vecdot, which need no temporary ------------------------------
 
     def layer_norm(self, x, weight, bias, eps):
-        """y = x̂·w + b with x̂ = (x − mean)·r, r = 1/√(var + eps)"""
-        return numpy_norm.forward(x, weight, bias, eps)
+        """y = x̂·w + b with x̂ = (x − mean)·r, r = 1/√(var + eps). Here h = x − mean and y = h·(r⊗w) + b"""
+        N, D = x.shape
+        size, average = max(1, ROWS // max(D, 1)), constant(D, 1 / max(D, 1), x.dtype)
+        y, r = aligned((N, D), x.dtype), np.empty((N, 1), x.dtype)
+        weight, bias = _above_zeros(weight, D, x.dtype), _repeated(bias, N, size)
+
+        def rows(i, j):
+            xb, yb, rb, h = x[i:j], y[i:j], r[i:j], aligned((j - i, D), x.dtype)
+            np.copyto(h, xb @ average)              # x − mean is slower in one call: NumPy would buffer the mean
+            np.subtract(xb, h, out=h)
+            np.vecdot(h, h, out=rb[:, 0])
+            rb += D * eps
+            np.sqrt(rb, out=rb)
+            np.divide(math.sqrt(D), rb, out=rb)     # 1/√(Σ/D + eps), multiplied out by √D
+            _outer(rb, weight, yb)
+            yb *= h
+            if bias is not None:
+                yb += bias[:j - i]
+
+        for i, j in pieces(N, size=size):           # by one thread: calls as short as these keep two waiting for each other
+            rows(i, j)
+        return y, r
 
     def layer_norm_backward(self, gy, x, r, weight, needs):
-        """gx = r·(g − mean g − x̂·mean(g·x̂)) with g = gy·w;  gw = Σ gy·x̂,  gb = Σ gy"""
-        return numpy_norm.backward(gy, x, r, weight, needs)
+        """gx = r·(g − mean g − x̂·mean(g·x̂)) with g = gy·w;  gw = Σ gy·x̂,  gb = Σ gy. Here h = x − mean, so x̂ = r·h"""
+        N, D = gy.shape
+        size, average = max(1, ROWS // max(D, 1)), constant(D, 1 / max(D, 1), gy.dtype)
+        blocks = pieces(N, size=size)
+        gx, sums = aligned((N, D), gy.dtype) if needs[0] else None, np.empty((2, len(blocks), D), gy.dtype)
+        averaged, weight = average if weight is None else average * weight[:, None], _above_zeros(weight, D, gy.dtype)
+
+        def rows(i, j):
+            gyb, xb, rb, h, t = gy[i:j], x[i:j], r[i:j], aligned((j - i, D), gy.dtype), aligned((j - i, D), gy.dtype)
+            np.copyto(h, xb @ average)
+            np.subtract(xb, h, out=h)
+            np.multiply(gyb, h, out=t)
+            np.matmul(rb.T, t, out=sums[0, i // size, None])
+            np.matmul(constant(j - i, 1, gy.dtype).T, gyb, out=sums[1, i // size, None])
+            if gx is None:
+                return
+            along, mean = t @ averaged, gyb @ averaged                  # mean(g·h) and mean g
+            along *= rb * rb * rb
+            mean *= rb
+            h *= along
+            h += mean
+            g = gx[i:j]
+            _outer(rb, weight, g)
+            g *= gyb
+            g -= h
+
+        spread(rows, blocks)
+        # block by block in order: the same bits with any number of threads
+        gw, gb = sums[:, 0] if len(blocks) == 1 else sums.sum(axis=1)
+        return gx, gw if needs[1] else None, gb if needs[2] else None
 
     # ---- attention: in blocks that stay in the cache ----------------------------------------------------------------
 
@@ -269,7 +344,7 @@ class NumpyBackend(Backend):
         """a·b over the last two dims; a large product in one piece per thread: of a's rows, or of a stack of matrices"""
         if a.size * b.shape[-1] < LARGE or a.shape[:-2] != b.shape[:-2]:
             return a @ b
-        out = np.empty((*a.shape[:-1], b.shape[-1]), np.result_type(a, b))
+        out = aligned((*a.shape[:-1], b.shape[-1]), np.result_type(a, b))
         spread(np.matmul, [(a[i:j], b if b.ndim == 2 else b[i:j], out[i:j]) for i, j in pieces(a.shape[0])])
         return out
 
@@ -280,77 +355,69 @@ class NumpyBackend(Backend):
             if bias is not None:
                 y += bias
             return y
-        y = np.empty((x.shape[0], weight.shape[0]), np.result_type(x, weight))
+        y = aligned((x.shape[0], weight.shape[0]), np.result_type(x, weight))
+        times, parts = numpy_products.plan(x, weight.T)
 
         def rows(i, j):
-            np.matmul(x[i:j], weight.T, out=y[i:j])
+            times(x[i:j], y[i:j])
             if bias is not None:
                 y[i:j] += bias
 
-        spread(rows, pieces(x.shape[0]))
+        spread(rows, pieces(x.shape[0], parts))
         return y
 
     def linear_backward(self, gy, x, weight, needs):
-        """gx = gy·w,  gw = gyᵀ·x,  gb = Σ gy over rows, at the same time where they are large"""
+        """gx = gy·w,  gw = gyᵀ·x,  gb = Σ gy over rows, at the same time where they are large: the longest job first"""
         (N, out), size = gy.shape, next((a.shape[1] for a in (x, weight) if a is not None), 0)
         if gy.size * size < LARGE:
             return super().linear_backward(gy, x, weight, needs)
-        gx, gw, gb = (np.empty(shape, gy.dtype) if need else None
-                      for need, shape in zip(needs, ((N, size), (out, size), out), strict=True))
+        gx, gw, gb = (aligned(shape, gy.dtype) if need else None
+                      for need, shape in zip(needs, ((N, size), (out, size), (out,)), strict=True))
         # one thread per product where both are wanted: cutting a matrix would cost more than it gains
         parts, jobs = max(1, num_threads() // (1 + (needs[0] and needs[1]))), []
-        if needs[0]:
-            jobs += [(gy[i:j], weight, gx[i:j]) for i, j in pieces(N, parts)]
         if needs[1]:
-            jobs += [(gy.T[i:j], x, gw[i:j]) for i, j in pieces(out, parts)]
+            jobs += [(np.matmul, gy.T[i:j], x, gw[i:j]) for i, j in pieces(out, parts)]
+        if needs[0]:
+            times, parts = numpy_products.plan(gy, weight, threads=parts)
+            jobs += [(times, gy[i:j], gx[i:j]) for i, j in pieces(N, parts)]
         if needs[2]:
-            jobs.append((np.ones(N, gy.dtype), gy, gb))
-        spread(np.matmul, jobs)
+            jobs.append((np.matmul, np.ones(N, gy.dtype), gy, gb))
+        spread(_call, jobs)
         return gx, gw, gb
 
     def low_rank_linear(self, x, weight, bias, A, B, scale, thin):
         """y = x·(W + s·BA)ᵀ + b and h = s·x·Aᵀ, both from rows of x that are in the cache"""
         if x.size * weight.shape[0] < LARGE:
             return super().low_rank_linear(x, weight, bias, A, B, scale, thin)
-        whole, A = self._low_rank_sum(weight, A, B, scale).T, (A * scale).T
-        y, h = np.empty((len(x), len(weight)), x.dtype), np.empty((len(x), A.shape[1]), x.dtype) if thin else None
+        times, parts = numpy_products.plan(x, weight.T, A.T, (B * scale).T)
+        y, h = aligned((len(x), len(weight)), x.dtype), np.empty((len(x), len(A)), x.dtype) if thin else None
+        A = (A * scale).T
 
         def rows(i, j):
-            np.matmul(x[i:j], whole, out=y[i:j])
+            times(x[i:j], y[i:j])
             if bias is not None:
                 y[i:j] += bias
             if thin:
                 np.matmul(x[i:j], A, out=h[i:j])
 
-        spread(rows, pieces(len(x)))
+        spread(rows, pieces(len(x), parts))
         return y, h
-
-    def _low_rank_sum(self, weight, A, B, scale):
-        """W + s·BA, in blocks of its rows"""
-        whole, B = np.empty_like(weight, order="C"), B * scale
-
-        def rows(i, j):
-            np.matmul(B[i:j], A, out=whole[i:j])
-            whole[i:j] += weight[i:j]
-
-        in_blocks(rows, len(weight), BLOCK // weight.shape[1])
-        return whole
 
     def low_rank_backward(self, gy, x, h, weight, A, B, scale, needs):
         """gx = gy·(W + s·BA),  gA = s·(gy·B)ᵀ·x,  gB = gyᵀ·h: the two thin products beside the large one"""
         if gy.size * A.shape[1] < LARGE:
             return super().low_rank_backward(gy, x, h, weight, A, B, scale, needs)
-        gx, gA, gB = (np.empty(shape, gy.dtype) if need else None
+        gx, gA, gB = (aligned(shape, gy.dtype) if need else None
                       for need, shape in zip(needs, ((len(gy), A.shape[1]), A.shape, B.shape), strict=True))
-        jobs = []
+        B, jobs = B * scale, []
         if needs[0]:
-            whole = self._low_rank_sum(weight, A, B, scale)
-            jobs += [(lambda i=i, j=j: np.matmul(gy[i:j], whole, out=gx[i:j]),) for i, j in pieces(len(gy))]
+            times, parts = numpy_products.plan(gy, weight, B, A)
+            jobs += [(times, gy[i:j], gx[i:j]) for i, j in pieces(len(gy), parts)]
         if needs[1]:
-            jobs.append((lambda: np.matmul((gy @ (B * scale)).T, x, out=gA),))
+            jobs.append((lambda: np.matmul((gy @ B).T, x, out=gA),))
         if needs[2]:
-            jobs.append((lambda: np.matmul(gy.T, h, out=gB),))
-        spread(lambda job: job(), jobs)
+            jobs.append((np.matmul, gy.T, h, gB))
+        spread(_call, jobs)
         return gx, gA, gB
 
     def column_sum(self, gy, factor=None):
@@ -400,3 +467,7 @@ class NumpyBackend(Backend):
         np.divide(m, t, out=t)
         t *= step_size * root
         p -= t
+
+
+def _call(function, *args) -> None:
+    function(*args)

@@ -19,7 +19,7 @@ class PlainBackend(Backend):
 
 FAST, PLAIN = NumpyBackend(), PlainBackend()
 MOVING = {"send", "to_numpy", "asarray", "synchronize", "memory_used", "buffer", "set_writeable", "quiet", "owns",
-          "keep_freed_memory", "each_run"}
+          "keep_freed_memory", "each_run", "owns_memory"}
 
 
 def rewritten():

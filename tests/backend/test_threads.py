@@ -11,7 +11,7 @@ import pytest
 import threadpoolctl
 
 import minigrad as mg
-from minigrad.backend import memory, numpy_attention, numpy_backend, threads
+from minigrad.backend import memory, numpy_attention, numpy_backend, numpy_products, threads
 from minigrad.backend.base import Backend
 from minigrad.backend.numpy_backend import BLOCK, NumpyBackend
 
@@ -203,6 +203,40 @@ def test_products_in_pieces_are_whole(kernel, n, set_threads, monkeypatch):
                 assert ours.dtype == plain.dtype
 
 
+TALL = {
+    "linear": [(normal(301, 64), normal(128, 64), normal(128)), (normal(192, 33), normal(64, 33), None),
+               (normal(2, 300, 64)[:, ::2][1], normal(64, 64), normal(64)), (normal(130, 7), normal(64, 7), normal(64))],
+    "linear_backward": [(normal(301, 128), normal(301, 64), normal(128, 64), needs)
+                        for needs in [(True, True, True), (True, False, False), (True, False, True)]],
+    "low_rank_linear": [(normal(301, 64), normal(128, 64), bias, normal(2, 64), normal(128, 2), 0.3, thin)
+                        for bias in (normal(128), None) for thin in (True, False)],
+    "low_rank_backward": [(normal(301, 128), normal(301, 64), normal(301, 2), normal(128, 64), normal(2, 64), normal(128, 2), 0.3,
+                           needs) for needs in [(True, True, True), (True, False, False)]],
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", [1, 2, 3])
+@pytest.mark.parametrize("kernel", TALL)
+def test_products_in_panels_are_whole(kernel, n, dtype, set_threads, monkeypatch):
+    """Weights of whole panels, rows that do not fill the last tile, less than one tile per piece, gaps between rows."""
+    used, multiply = [], numpy_products.multiply
+    monkeypatch.setattr(numpy_products, "small_kernels", lambda: True)
+    monkeypatch.setattr(numpy_products, "multiply", lambda *args: (used.append(1), multiply(*args)))
+    monkeypatch.setattr(numpy_backend, "LARGE", 0)
+    set_threads(n)
+    for args in TALL[kernel]:
+        args = [a.astype(dtype, copy=False) if isinstance(a, np.ndarray) else a for a in args]
+        used.clear()
+        result, expected = (getattr(make(), kernel)(*args) for make in (NumpyBackend, Plain))
+        assert bool(used) == (dtype == np.float32)
+        for ours, plain in zip(*((r if isinstance(r, tuple) else (r,)) for r in (result, expected)), strict=True):
+            assert (ours is None) == (plain is None)
+            if plain is not None:
+                np.testing.assert_allclose(ours, plain, rtol=1e-5, atol=3e-5)
+                assert ours.dtype == plain.dtype
+
+
 def test_freed_memory_is_kept_where_the_library_can_be_asked(monkeypatch):
     asked = []
 
@@ -229,4 +263,5 @@ def test_large_arrays_begin_at_a_cache_line_and_count_as_what_they_hold(shape, d
         assert a.ctypes.data % 64 == 0 or a.size < memory.SMALL
         view = a[None][:, ...].reshape(-1)
         assert NumpyBackend().buffer(view).nbytes == a.nbytes
+        assert NumpyBackend().owns_memory(a) and not NumpyBackend().owns_memory(view)       # a gradient is not copied again
         a[...] = 1
