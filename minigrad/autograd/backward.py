@@ -40,12 +40,11 @@ def backward(root: Tensor, grad=None, retain_graph: bool = False) -> None:
             # has this operation just made gx, so that nobody else can see it change?
             fresh = held.count(id(gx)) == 1 and (owned if gx is gy else _is_new(fn.be, gx) and fn.override is None)
             if edge in grads:
-                gx, fresh = _sum(edge, *grads[edge], gx, fresh), True
+                gx, fresh = _sum(edge, *grads.pop(edge), gx, fresh), True
             uses[edge] -= 1
             if uses[edge] or not isinstance(edge, Tensor):
                 grads[edge] = gx, fresh
             else:
-                grads.pop(edge, None)
                 _finish_leaf(edge, gx, fresh)
         if not retain_graph:
             fn.release()
@@ -103,9 +102,8 @@ def _sum(node, so_far, owned: bool, gx, fresh: bool):
         total = gx
     else:
         total = so_far + gx
-    format = node._format if isinstance(node, Tensor) else node.out_format
-    if format is not None:                          # the sum, too, lies on the grid of the tensor's format
-        total = _backend.of(total).round_to(total, formats.get(format))
+    if node.out_format is not None:                 # the sum, too, lies on the grid of the tensor's format
+        total = _backend.of(total).round_to(total, formats.get(node.out_format))
     return total
 
 

@@ -49,8 +49,7 @@ class Function:
     owns_gy = False
     watchers = _saved = _sources = ()
     _inputs = None                                  # during a forward that is recorded: its inputs
-    out_format = None                               # the number format of the output and of each input, where it is
-    formats = None                                  # narrower than float32 (set by the hook of precision.py)
+    out_format = None                               # the number format of the output, where it is narrower than float32
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -87,7 +86,7 @@ class Function:
         if self.is_view and isinstance(inputs[0], Tensor):
             out._version = inputs[0]._version
         if self._inputs is not None:
-            self._record(inputs, arrays, out)
+            self._record(out)
         return out
 
     def _unrecorded(self, inputs) -> Tensor:
@@ -101,14 +100,10 @@ class Function:
             out._version = inputs[0]._version
         return out
 
-    def _record(self, inputs, arrays, out) -> None:
-        """Note what backward needs to know besides the saved arrays."""
+    def _record(self, out) -> None:
+        """Put this operation into the graph, behind its output."""
         self.number, self._inputs = next(_counter), None
-        self.shapes = [getattr(a, "shape", ()) for a in arrays]
-        self.dtypes = [getattr(a, "dtype", None) for a in arrays]
-        if state.hook is not None:
-            self.formats = [x._format if isinstance(x, Tensor) else None for x in inputs]
-        self.out_shape = out.data.shape
+        self.out_shape, self.out_dtype = out.data.shape, out.data.dtype
         out._requires_grad, out._fn = True, self
         if _debug.get():
             _debug.get().recorded(self)
@@ -154,6 +149,11 @@ class Function:
         """During forward: whether backward may be asked for."""
         return self._inputs is not None
 
+    @property
+    def shapes(self) -> list:
+        """The shapes of the inputs; None for those that want no gradient."""
+        return [None if edge is None else edge.out_shape for edge in self.edges]
+
     def saved_activations(self) -> list:
         """The saved arrays that are not parameters (those are in memory anyway); None and numbers left out."""
         parameters = [a for a, version, _ in self._sources if version.parameter]
@@ -181,23 +181,22 @@ class Function:
             gxs = (gxs,)
         if len(gxs) != len(self.edges):
             raise RuntimeError(f"backward of {self.name} returned {len(gxs)} gradients for {len(self.edges)} inputs")
-        checked, i = [], 0
-        for gx, need in zip(gxs, self.needs, strict=True):
-            if not need:
+        checked = []
+        for gx, edge in zip(gxs, self.edges, strict=True):
+            if edge is None:
                 gx = None
             elif gx is None:
-                raise RuntimeError(f"backward of {self.name} gave no gradient for input {i}, which needs one"
+                raise RuntimeError(f"backward of {self.name} gave no gradient for input {len(checked)}, which needs one"
                                    f"{self.forward_line}")
-            else:
+            else:                                   # an edge knows the shape, dtype and format of the input it stands for
                 gx = self.be.asarray(gx)
-                if gx.shape != self.shapes[i]:
-                    gx = unbroadcast(gx, self.shapes[i], self.name, i)
-                if gx.dtype != self.dtypes[i]:
-                    gx = gx.astype(self.dtypes[i])
-                if self.formats is not None and self.formats[i] is not None:
-                    gx = self.be.round_to(gx, formats.get(self.formats[i]))
+                if gx.shape != edge.out_shape:
+                    gx = unbroadcast(gx, edge.out_shape, self.name, len(checked))
+                if gx.dtype != edge.out_dtype:
+                    gx = gx.astype(edge.out_dtype)
+                if edge.out_format is not None:
+                    gx = self.be.round_to(gx, formats.get(edge.out_format))
             checked.append(gx)
-            i += 1
         return checked
 
     def forward(self, *arrays):

@@ -108,6 +108,12 @@ class Tensor:
 
     __hash__ = object.__hash__
 
+    # ---- a leaf as the end of an edge: what its gradient must look like, as `Function` says it of its output ---------------
+
+    out_shape = property(lambda self: self.data.shape, doc="The gradient's shape.")
+    out_dtype = property(lambda self: self.data.dtype, doc="The gradient's dtype.")
+    out_format = property(lambda self: self._format, doc="The gradient's number format; None is the dtype's own.")
+
     # ---- leaving the graph ------------------------------------------------------------------------------------------
 
     def detach(self) -> Tensor:
