@@ -12,13 +12,17 @@ import numpy as np
 from minigrad.backend.memory import aligned, constant
 from minigrad.backend.threads import pieces, spread
 
+FEW = 8192                                          # elements that are computed as the formulas stand, in the fewest calls
 ROWS = 65_536                                       # elements of a block of rows of which a few arrays are used at a time
+LONG = 196_608                                      # the same for two threads: longer calls, between which they wait less
 
 
 def forward(x, weight, bias, eps):
     """y = x̂·w + b with x̂ = (x − mean)·r, r = 1/√(var + eps). Here h = x − mean and y = h·(r⊗w) + b"""
     N, D = x.shape
-    size, average = max(1, ROWS // max(D, 1)), constant(D, 1 / max(D, 1), x.dtype)
+    if N * D <= FEW:
+        return _forward_few(x, weight, bias, eps)
+    size, average = max(1, ROWS // D), constant(D, 1 / D, x.dtype)
     y, r = aligned((N, D), x.dtype), np.empty((N, 1), x.dtype)
     weight, bias = _above_zeros(weight, D, x.dtype), _repeated(bias, N, size)
 
@@ -43,8 +47,10 @@ def forward(x, weight, bias, eps):
 def backward(gy, x, r, weight, needs):
     """gx = r·(g − mean g − x̂·mean(g·x̂)) with g = gy·w;  gw = Σ gy·x̂,  gb = Σ gy. Here h = x − mean, so x̂ = r·h"""
     N, D = gy.shape
-    size, average = max(1, ROWS // max(D, 1)), constant(D, 1 / max(D, 1), gy.dtype)
-    blocks = pieces(N, size=size)
+    if N * D <= FEW:
+        return _backward_few(gy, x, r, weight, needs)
+    blocks = pieces(N, parts=2 * math.ceil(N * D / (2 * LONG)) if N * D > ROWS else 1)
+    size, average = blocks[0][1], constant(D, 1 / D, gy.dtype)
     gx, sums = aligned((N, D), gy.dtype) if needs[0] else None, np.empty((2, len(blocks), D), gy.dtype)
     averaged, weight = average if weight is None else average * weight[:, None], _above_zeros(weight, D, gy.dtype)
 
@@ -71,6 +77,40 @@ def backward(gy, x, r, weight, needs):
     # block by block in order: the same bits with any number of threads
     gw, gb = sums[:, 0] if len(blocks) == 1 else sums.sum(axis=1)
     return gx, gw if needs[1] else None, gb if needs[2] else None
+
+
+def _forward_few(x, weight, bias, eps):
+    """y and r of few elements."""
+    D = x.shape[1]
+    y = x - x @ constant(D, 1 / max(D, 1), x.dtype)
+    r = np.vecdot(y, y)[:, None]
+    r += D * eps
+    np.sqrt(r, out=r)
+    np.divide(math.sqrt(D), r, out=r)
+    y *= r
+    if weight is not None:
+        y *= weight
+    if bias is not None:
+        y += bias
+    return y, r
+
+
+def _backward_few(gy, x, r, weight, needs):
+    """gx, gw and gb of few elements."""
+    (N, D), dtype = gy.shape, gy.dtype
+    average, ones, gx = constant(D, 1 / max(D, 1), dtype), constant(N, 1, dtype).T, None
+    xhat = x - x @ average
+    xhat *= r
+    gw, gb = ((ones @ (gy * xhat))[0] if needs[1] else None, (ones @ gy)[0] if needs[2] else None)
+    if needs[0]:
+        gx = gy * (1.0 if weight is None else weight)
+        along = np.vecdot(gx, xhat)[:, None]
+        along *= 1 / max(D, 1)
+        xhat *= along
+        xhat += gx @ average
+        gx -= xhat
+        gx *= r
+    return gx, gw, gb
 
 
 def _above_zeros(row, n, dtype):

@@ -4,7 +4,7 @@ import inspect
 import numpy as np
 import pytest
 
-from minigrad.backend import Backend
+from minigrad.backend import Backend, numpy_norm
 from minigrad.backend.formats import FORMATS
 from minigrad.backend.numpy_backend import BLOCK, ROWS, NumpyBackend
 
@@ -195,3 +195,13 @@ def test_masks_that_nobody_can_write_into_are_not_confused():
         mask.flags.writeable = False
         args = (*HEADS[:3], mask, None, 0.5, None)
         np.testing.assert_allclose(FAST.attention(*args), PLAIN.attention(*args), rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("kernel, args", [(k, args) for k in ("layer_norm", "layer_norm_backward") for args, _ in CALLS[k]])
+@pytest.mark.parametrize("block", [7, 14, 1000])
+def test_layer_norm_in_blocks_of_any_size(kernel, args, block, monkeypatch):
+    for name in ("FEW", "ROWS", "LONG"):
+        monkeypatch.setattr(numpy_norm, name, 0 if name == "FEW" else block)
+    for dtype in (np.float64, np.float32):
+        if len(args[0]) < 100:
+            test_the_fast_kernel_computes_the_plain_one(kernel, args, {}, dtype)
