@@ -205,3 +205,16 @@ def test_layer_norm_in_blocks_of_any_size(kernel, args, block, monkeypatch):
     for dtype in (np.float64, np.float32):
         if len(args[0]) < 100:
             test_the_fast_kernel_computes_the_plain_one(kernel, args, {}, dtype)
+
+
+def test_layer_norm_in_half_precision_does_not_overflow():
+    """The sum of 256 squares of numbers around 30 is no half-precision number; the mean is."""
+    x, gy = (30.0 * normal(6, 256)).astype(np.float16), (30.0 * normal(6, 256, seed=4)).astype(np.float16)
+    w, b = np.ones(256, np.float16), np.zeros(256, np.float16)
+    with np.errstate(over="raise", invalid="raise"):
+        y, r = FAST.layer_norm(x, w, b, 1e-5)
+        gx, *_ = FAST.layer_norm_backward(gy, x, r, w, (True, True, True))
+    wide = [a.astype(np.float64) for a in (x, w, b)]
+    want, r = PLAIN.layer_norm(*wide, 1e-5)
+    np.testing.assert_allclose(y, want, atol=5e-3)
+    np.testing.assert_allclose(gx, PLAIN.layer_norm_backward(gy.astype(np.float64), wide[0], r, wide[1], (True,) * 3)[0], atol=2e-2)
