@@ -13,10 +13,10 @@ import numpy as np
 from minigrad.backend import formats, memory, numpy_attention, numpy_norm, numpy_products
 from minigrad.backend.base import GELU_CUBIC, SQRT_2_OVER_PI, Backend
 from minigrad.backend.memory import Padded, aligned, constant
-from minigrad.backend.numpy_norm import ROWS
 from minigrad.backend.threads import in_blocks, num_threads, pieces, spread
 
 BLOCK = 131_072                                     # elements: 512 KiB of float32; smaller blocks lose to call overhead
+CHAIN = 98_304                                      # where about five arrays are in use: they fit, and two threads seldom wait
 FEW = 256                                           # numbers that Python goes through faster than NumPy through its passes
 LARGE = 1 << 23                                     # multiplications that are worth a second thread: 0.1 ms
 
@@ -124,7 +124,7 @@ class NumpyBackend(Backend):
             np.copyto(e, log)
             yb -= e
 
-        in_blocks(rows, len(rows_x), ROWS // V)
+        in_blocks(rows, len(rows_x), CHAIN // V)
         return y
 
     def log_softmax_backward(self, gy, y, dim):
@@ -140,7 +140,7 @@ class NumpyBackend(Backend):
             out *= rows_gy[i:j] @ ones
             np.subtract(rows_gy[i:j], out, out=out)
 
-        in_blocks(rows, len(rows_y), ROWS // y.shape[-1])
+        in_blocks(rows, len(rows_y), CHAIN // y.shape[-1])
         return gx
 
     def cross_entropy(self, logits, targets, valid):
@@ -161,7 +161,7 @@ class NumpyBackend(Backend):
             out.reshape(-1)[_places(targets[i:j], log_p.shape[1])] -= 1.0 - smoothing
             out *= scale[i:j]
 
-        in_blocks(rows, len(log_p), ROWS // max(log_p.shape[1], 1))
+        in_blocks(rows, len(log_p), CHAIN // max(log_p.shape[1], 1))
         return gx
 
     # ---- GELU in blocks ---------------------------------------------------------------------------------------------
@@ -191,7 +191,7 @@ class NumpyBackend(Backend):
                 db *= square
                 db += s
 
-        in_blocks(block, x.size, 3 * BLOCK // 4)    # five such arrays just fit in the cache, and each call is long
+        in_blocks(block, x.size, CHAIN)
         return y, d
 
     def erf(self, x):

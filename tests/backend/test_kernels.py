@@ -6,7 +6,7 @@ import pytest
 
 from minigrad.backend import Backend, numpy_norm
 from minigrad.backend.formats import FORMATS
-from minigrad.backend.numpy_backend import BLOCK, ROWS, NumpyBackend
+from minigrad.backend.numpy_backend import BLOCK, NumpyBackend
 
 
 class PlainBackend(Backend):
@@ -53,7 +53,7 @@ BIAS = np.where(normal(3, 70, 75, seed=4) > 1, -np.inf, normal(3, 70, 75))
 DROP = (normal(2, 3, 70, 75, seed=5) > -0.5) / 0.7
 LAID_OUT = [np.ascontiguousarray(a.transpose(0, 2, 1, 3)).transpose(0, 2, 1, 3) for a in HEADS]      # as (B, T, H, D)
 W64 = normal(64)
-LOGITS = LONG[:ROWS].reshape(-1, 64) * 3                    # two blocks
+LOGITS = LONG[:BLOCK].reshape(-1, 64) * 3                    # two blocks
 TARGETS = np.arange(len(LOGITS)) * 7 % 64
 VALID = np.arange(len(LOGITS)) % 5 > 0
 STEP = {"lr": 0.1, "beta1": 0.9, "beta2": 0.99, "eps": 1e-8, "step": 3}
