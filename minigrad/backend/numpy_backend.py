@@ -324,14 +324,14 @@ class NumpyBackend(Backend):
             return super().low_rank_linear(x, weight, bias, A, B, scale, thin)
         times, parts = numpy_products.plan(x, weight.T, A.T, (B * scale).T)
         y, h = aligned((len(x), len(weight)), x.dtype), np.empty((len(x), len(A)), x.dtype) if thin else None
-        A = (A * scale).T
+        A = np.ascontiguousarray((A * scale).T)
 
         def rows(i, j):
             times(x[i:j], y[i:j])
             if bias is not None:
                 y[i:j] += bias
             if thin:
-                np.matmul(x[i:j], A, out=h[i:j])
+                numpy_products.thin(x[i:j], A, h[i:j])
 
         spread(rows, pieces(len(x), parts))
         return y, h
@@ -347,9 +347,10 @@ class NumpyBackend(Backend):
             times, parts = numpy_products.plan(gy, weight, B, A)
             jobs += [(times, gy[i:j], gx[i:j]) for i, j in pieces(len(gy), parts)]
         if needs[1]:
-            jobs.append((lambda: np.matmul((gy @ B).T, x, out=gA),))
+            gh = np.empty((len(gy), len(A)), gy.dtype)
+            jobs.append((lambda: (numpy_products.thin(gy, B, gh), numpy_products.thin_gradient(gh, x, gA)),))
         if needs[2]:
-            jobs.append((np.matmul, gy.T, h, gB))
+            jobs.append((numpy_products.thin_gradient, h, gy, gB.T))
         spread(_call, jobs)
         return gx, gA, gB
 

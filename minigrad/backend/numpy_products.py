@@ -17,6 +17,8 @@ from minigrad.backend.threads import in_blocks, num_threads
 
 WIDTH = 64                                          # columns of a panel: four of the kernels' registers
 ROWS = 48                                           # rows of a tile; a multiple of the kernels' six
+FEW = 16                                            # columns
+THIN = 64                                           # rows of a tile where one factor has so few columns
 SMALL = 10**6                                       # multiplications of one tile; above it BLAS packs
 WEIGHT = 1 << 18                                    # elements: the panels stay in a core's cache
 BLOCK = 131_072                                     # elements of a sum that are made at a time
@@ -69,6 +71,21 @@ def multiply(x, p, y) -> None:
     whole = rows // ROWS * ROWS                     # the rows that fill tiles; the rest is one more
     np.matmul(x[:whole].reshape(-1, 1, ROWS, K), p, out=y[:whole].reshape(-1, ROWS, len(p), WIDTH).transpose(0, 2, 1, 3))
     np.matmul(x[whole:], p, out=y[whole:].reshape(rows - whole, len(p), WIDTH).transpose(1, 0, 2))
+
+
+def thin(x, A, y) -> None:
+    """y ← x·A for a few columns, in tiles as well: (rows, K), (K, r) -> (rows, r)"""
+    whole = len(x) // THIN * THIN if A.shape[1] <= FEW else 0
+    np.matmul(x[:whole].reshape(-1, THIN, x.shape[1]), A, out=y[:whole].reshape(-1, THIN, y.shape[1]))
+    np.matmul(x[whole:], A, out=y[whole:])
+
+
+def thin_gradient(h, x, gA) -> None:
+    """gA ← hᵀ·x for a few columns of h, a sum over tiles: (rows, r), (rows, K) -> (r, K)"""
+    whole = len(x) // THIN * THIN if h.shape[1] <= FEW else 0
+    tiles = h[:whole].reshape(-1, THIN, h.shape[1]).swapaxes(1, 2) @ x[:whole].reshape(-1, THIN, x.shape[1])
+    np.sum(tiles, axis=0, out=gA)
+    gA += h[whole:].T @ x[whole:]
 
 
 def low_rank_sum(w, left, right):

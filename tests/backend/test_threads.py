@@ -209,9 +209,11 @@ TALL = {
     "linear_backward": [(normal(301, 128), normal(301, 64), normal(128, 64), needs)
                         for needs in [(True, True, True), (True, False, False), (True, False, True)]],
     "low_rank_linear": [(normal(301, 64), normal(128, 64), bias, normal(2, 64), normal(128, 2), 0.3, thin)
-                        for bias in (normal(128), None) for thin in (True, False)],
+                        for bias in (normal(128), None) for thin in (True, False)]
+    + [(normal(301, 64), normal(128, 64), None, normal(20, 64), normal(128, 20), 0.3, True)],
     "low_rank_backward": [(normal(301, 128), normal(301, 64), normal(301, 2), normal(128, 64), normal(2, 64), normal(128, 2), 0.3,
-                           needs) for needs in [(True, True, True), (True, False, False)]],
+                           needs) for needs in [(True, True, True), (True, False, False)]]
+    + [(normal(301, 128), normal(301, 64), normal(301, 20), normal(128, 64), normal(20, 64), normal(128, 20), 0.3, (True,) * 3)],
 }
 
 
