@@ -314,7 +314,7 @@ class NumpyBackend(Backend):
             times, parts = numpy_products.plan(gy, weight, threads=parts)
             jobs += [(times, gy[i:j], gx[i:j]) for i, j in pieces(N, parts)]
         if needs[2]:
-            jobs.append((np.matmul, np.ones(N, gy.dtype), gy, gb))
+            jobs.append((np.matmul, constant(N, 1, gy.dtype)[:, 0], gy, gb))
         spread(_call, jobs)
         return gx, gw, gb
 
@@ -356,7 +356,7 @@ class NumpyBackend(Backend):
 
     def column_sum(self, gy, factor=None):
         """Σ over rows as a matrix–vector product, which BLAS does faster than a strided sum"""
-        return np.ones(gy.shape[0], gy.dtype) @ (gy if factor is None else gy * factor)
+        return constant(gy.shape[0], 1, gy.dtype)[:, 0] @ (gy if factor is None else gy * factor)
 
     def embedding_gradient(self, ids, gy, num_embeddings):
         """gw[ids[n]] += gy[n]: rows sorted by id, each run of equal ids summed once (add.at would go row by row)"""
