@@ -86,11 +86,13 @@ def recording(log: list):
             setattr(owner, name, original)
 
 
-def profile(name: str, step, rounds: int = 5, beside=None) -> list[dict]:
+def profile(name: str, step, rounds: int = 5, beside=None, floors: Floors | None = None) -> list[dict]:
     """One row per kind of operation of a step, times as medians over the rounds; then the sums, the optimizer, the rest, all.
 
-    step: a function without arguments · beside: the bench_torch.TorchProfile of the same step, which takes turns; or None.
+    step: a function without arguments · beside: the bench_torch.TorchProfile of the same step, which takes turns; or None ·
+    floors: what was measured for other profiles, if they are to be compared with this one: rates change from minute to minute.
     """
+    floors = Floors() if floors is None else floors
     for _ in range(2):
         step()
     whole, logs = [], []
@@ -107,7 +109,7 @@ def profile(name: str, step, rounds: int = 5, beside=None) -> list[dict]:
         with recording(log):
             step()
         logs.append([(KINDS.get(entry[0], entry[0]), *entry) for entry in log])
-    total, floors, (theirs, their_total) = float(np.median(whole)), Floors(), beside.result() if beside else ({}, None)
+    total, (theirs, their_total) = float(np.median(whole)), beside.result() if beside else ({}, None)
     rows = []
     for kind in {entry[0] for entry in logs[0]}:
         # relative to the plain step of the same round: a machine that is slower for a moment is slower for both

@@ -105,10 +105,11 @@ def _units(tables: dict, evidence: dict, threads: int, quick: bool, torch: bool,
             yield bench_memory.finding(tables["bench_memory"]).split(". ")[-1]
 
     def profile():
+        floors = bench_profile.Floors()
         for size in sizes:
             beside = TorchProfile(size) if torch else None
             tables["bench_profile"] += bench_profile.profile(size.name, our_step(size.model(), *size.data()), 2 if quick else 5,
-                                                             beside)
+                                                             beside, floors)
             yield f"{size.name}: " + ", ".join(f"{p['operation']} {p['ms']:.2f} ms" for p in tables["bench_profile"]
                                                if p["size"] == size.name)
         for size in sizes:                          # a method that missed its target, beside the full step
@@ -116,7 +117,7 @@ def _units(tables: dict, evidence: dict, threads: int, quick: bool, torch: bool,
                 model = size.model()
                 for what, tree in (("full", size.model()), (NAMES[name], peft.apply(model, method(name, model.config)))):
                     evidence["methods"][size.name, what] = bench_profile.profile(size.name, our_step(tree, *size.data()),
-                                                                                1 if quick else 2)
+                                                                                1 if quick else 2, None, floors)
                 yield f"{size.name}: looked into {NAMES[name]}"
 
     def generated():

@@ -68,8 +68,8 @@ def _is_plain(block) -> bool:
 
 def _block(block, layer, cache):
     """x + attention(norm1(x)), and to that its mlp(norm2(·)); dropout does nothing here."""
-    norm1, attention, norm2, mlp = on_arrays(block.norm1), _attention(block.attn, layer, cache), on_arrays(block.norm2), \
-        on_arrays(block.mlp)
+    norm1, norm2, mlp = (on_arrays(m) for m in (block.norm1, block.norm2, block.mlp))
+    attention = _attention(block.attn, layer, cache)
 
     def forward(x):
         x = x + attention(norm1(x))

@@ -97,6 +97,14 @@ def test_the_profile_covers_the_step_and_leaves_the_engine_as_it_was():
     assert sum(r["ms"] for r in rows[:-1]) == pytest.approx(by_name[WHOLE]["ms"])
 
 
+def test_profiles_that_are_compared_share_their_floors():
+    """Rates change from minute to minute: the same products must not get two floors in one sentence."""
+    floors = bench_profile.Floors()
+    first, second = ({r["operation"]: r["floor_ms"] for r in bench_profile.profile(
+        "tiny", bench_steps.our_step(TINY.model(), *TINY.data()), 1, None, floors)} for _ in range(2))
+    assert first["linear"] == second["linear"] > 0 and first["attention"] == second["attention"] > 0
+
+
 def test_a_low_rank_product_has_the_floor_of_its_products():
     """With every product taking m·k·n: W + BA once in each direction, the large products, the thin ones; a frozen weight costs none."""
     floors = bench_profile.Floors()
